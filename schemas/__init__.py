@@ -1,0 +1,1 @@
+"""The vocabulary: every record that travels between rooms. No I/O."""

@@ -1,0 +1,19 @@
+"""Fixtures that every room shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real input, or a skip that says why."""
+    folder = Path(os.environ.get("PLUMBLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "pool" / "pool.jsonl").is_file():
+        pytest.skip(f"no real input at {folder}: set PLUMBLINE_TEST_DATA")
+    return folder
