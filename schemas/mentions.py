@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+_ORDINALS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth"),
+    *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
+)
 _NUMBERED = re.compile(r"\b(?:image|picture|photo|reference)s?[ _#-]*(\d+)", re.IGNORECASE)
 _SERIES = re.compile(r"\b(?:images|pictures|photos|references)\s+(\d+(?:\s*(?:,|and|or|&|to)\s*\d+)+)", re.IGNORECASE)
 _ORDINAL = re.compile(
