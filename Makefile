@@ -1,0 +1,48 @@
+# Two commands do all the set-up themselves: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= demo
+
+.PHONY: help setup demo test lint format bench soak golden clean
+
+help:
+	@echo "make demo    a Re-Align dataset from the embedded toy world, in $(OUT)/"
+	@echo "make test    the test suite           make soak   its slow part"
+	@echo "make lint    format, lint, types and the import contract"
+	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
+
+setup: $(READY)
+
+$(READY): pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Plumbline needs Python 3.10 or newer: make PYTHON=python3.12 ..."; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/plumbline demo --out $(OUT)
+
+test: $(READY)
+	$(BIN)/pytest -m "not soak and not live"
+
+soak: $(READY)
+	$(BIN)/pytest -m soak
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
