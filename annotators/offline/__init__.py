@@ -1,0 +1,1 @@
+"""The embedded provider: rule-based, free, and marked `offline` in every record."""
