@@ -1,0 +1,268 @@
+"""Paths: local ones and anything fsspec reads (`gs://`, `s3://`), through the same few calls.
+
+Nothing is ever written in place. A local file appears under its name complete and synced, or not at all; on a
+bucket it appears with one completed upload. Until then its bytes lie in a hidden temporary beside it
+(`.NAME.HOST-PID-N.tmp`), or for a bucket in a temporary file of this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import platform
+import posixpath
+import re
+import shutil
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, BinaryIO, cast
+
+from schemas.errors import InputError
+
+BLOCK = 1 << 20
+_TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d{1,9})-\d+\.tmp$")
+_COUNTER = itertools.count()
+_OPEN: set[str] = set()
+_OPEN_LOCK = threading.Lock()
+
+
+def is_remote(uri: str) -> bool:
+    """Whether `uri` names a bucket or another fsspec address, not a local path."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def join(folder: str, name: str) -> str:
+    """`name` under `folder`; an absolute path or an address as `name` stands alone."""
+    if is_remote(name):
+        return name
+    if is_remote(folder):
+        return f"{folder.rstrip('/')}/{name}"
+    return os.path.join(_local(folder), name)
+
+
+def open_read(uri: str) -> BinaryIO:
+    """A seekable binary file.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    if not is_remote(uri):
+        return open(_local(uri), "rb")
+    fs, path = _filesystem(uri)
+    return cast(BinaryIO, fs.open(path, "rb"))
+
+
+def read_bytes(uri: str) -> bytes:
+    """The whole file.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    if not is_remote(uri):
+        with open(_local(uri), "rb") as file:
+            return file.read()
+    fs, path = _filesystem(uri)
+    return cast(bytes, fs.cat_file(path))
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or folder of that name."""
+    if not is_remote(uri):
+        return os.path.exists(_local(uri))
+    fs, path = _filesystem(uri)
+    return bool(fs.exists(path))
+
+
+def size(uri: str) -> int:
+    """Bytes of the file.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    if not is_remote(uri):
+        return os.stat(_local(uri)).st_size
+    fs, path = _filesystem(uri)
+    return int(fs.size(path))
+
+
+def list_files(folder: str) -> list[str]:
+    """Names of all files under `folder`, relative to it with `/` between, recursive and sorted.
+
+    Links to folders are not followed and our own temporaries are left out. A folder that is not there has none.
+    """
+    if is_remote(folder):
+        fs, root = _filesystem(folder)
+        root = root.rstrip("/")
+        try:
+            names = [name[len(root) :].lstrip("/") for name in fs.find(root)]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name)
+    root, names = _local(folder), []
+    for here, _, files in os.walk(root):
+        below = os.path.relpath(here, root).replace(os.sep, "/")
+        names += [name if below == "." else f"{below}/{name}" for name in files if not _TEMPORARY.match(name)]
+    return sorted(names)
+
+
+def sha256_file(uri: str) -> str:
+    """64 hex digits of the file's bytes.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(BLOCK))
+    with open_read(uri) as file:
+        # `readinto` is missing from BinaryIO's protocol, though every binary file has it.
+        while count := cast(Any, file).readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+def write_atomic(uri: str, data: bytes) -> None:
+    """Write a whole file: it appears complete, or not at all. An existing one is replaced in one step."""
+    if is_remote(uri):
+        fs, path = _filesystem(uri)
+        fs.pipe_file(path, data)
+        return
+    with open_atomic(uri) as file:
+        file.write(data)
+
+
+def copy_atomic(source: str, target: str) -> None:
+    """Copy one file's bytes, across kinds of path if need be; it appears complete, or not at all."""
+    with open_read(source) as file, open_atomic(target) as out:
+        shutil.copyfileobj(file, out, BLOCK)
+
+
+def remove(uri: str) -> None:
+    """Delete a file; one that is not there is no error."""
+    if not is_remote(uri):
+        _unlink(_local(uri))
+        return
+    fs, path = _filesystem(uri)
+    if fs.exists(path):
+        fs.rm_file(path)
+
+
+@contextmanager
+def open_atomic(uri: str) -> Iterator[IO[bytes]]:
+    """A binary file that takes its name only when the block ends without an exception.
+
+    The file is a plain buffered one: whoever wants a digest of what is written wraps its `write`, and pays for
+    nothing else. Local: flushed, synced, renamed, the folder synced. Bucket: spooled here, then one upload.
+    """
+    if is_remote(uri):
+        fs, path = _filesystem(uri)
+        with tempfile.NamedTemporaryFile(prefix="plumbline-", suffix=".tmp") as spool:
+            yield cast(IO[bytes], spool)
+            spool.flush()
+            fs.put_file(spool.name, path)
+        return
+    path = _local(uri)
+    folder, name = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{name}.{_host()}-{os.getpid()}-{next(_COUNTER)}.tmp")
+    with _OPEN_LOCK:
+        _OPEN.add(temporary)
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(folder)
+    except BaseException:
+        _unlink(temporary)
+        raise
+    finally:
+        with _OPEN_LOCK:
+            _OPEN.discard(temporary)
+
+
+def sweep_temporaries(folder: str) -> list[str]:
+    """Remove what killed processes of this host left half-written under `folder`; returns the names removed.
+
+    Temporaries of living processes and of other hosts (a shared disk) are left alone. A bucket has none.
+    """
+    if is_remote(folder):
+        return []
+    removed = []
+    for here, _, files in os.walk(_local(folder)):
+        for name in files:
+            match, path = _TEMPORARY.match(name), os.path.abspath(os.path.join(here, name))
+            if match and match["host"] == _host() and not _in_use(path, int(match["pid"])):
+                _unlink(path)
+                removed.append(name)
+    return sorted(removed)
+
+
+def inside(folder: str, path: str) -> str:
+    """`path` (relative to `folder`, or absolute) resolved, links followed.
+
+    Raises:
+        ValueError: when it lies outside `folder`, also by way of `..` or a symbolic link.
+    """
+    if is_remote(folder):
+        root = folder.rstrip("/")
+        relative = path[len(root) + 1 :] if path.startswith(root + "/") else path
+        clean = posixpath.normpath(relative)
+        if is_remote(relative) or clean.startswith(("/", "../")) or clean == "..":
+            raise ValueError(f"{path} leaves the folder {folder}")
+        return f"{root}/{clean}"
+    if is_remote(path):
+        raise ValueError(f"{path} leaves the folder {folder}")
+    root = os.path.realpath(_local(folder))
+    resolved = os.path.realpath(os.path.join(root, _local(path)))
+    if resolved != root and not resolved.startswith(root.rstrip(os.sep) + os.sep):
+        raise ValueError(f"{path} leaves the folder {folder}")
+    return resolved
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _in_use(path: str, pid: int) -> bool:
+    if pid == os.getpid():  # a container's processes often get the pid they had before the kill
+        with _OPEN_LOCK:
+            return path in _OPEN
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _host() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _local(uri: str) -> str:
+    return uri.removeprefix("file://")
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    import fsspec.core
+
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{uri}: {error}") from error
+    return fs, str(path)
