@@ -27,12 +27,17 @@ class Family(Word):
 
 
 class Slot(Record):
-    """A place in a task: which role it plays, which pools may fill it, and how many references it takes."""
+    """A place in a task: which role it plays, which pools may fill it, and how many references it takes.
+
+    With `same_subject`, several references of this slot are photos of one and the same subject; without it, each
+    shows a subject of its own.
+    """
 
     role: Role
     kinds: tuple[Kind, ...] = Field(min_length=1)
     min: int = Field(default=1, ge=0)
     max: int = Field(default=1, ge=1)
+    same_subject: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> Slot:
@@ -42,11 +47,15 @@ class Slot(Record):
 
 
 class Subtype(Record):
-    """A sub-type of a task: its scope, its weight among its siblings, and the pools its donor may come from."""
+    """A sub-type of a task: its scope, its weight among its siblings, and the pools it may draw from.
+
+    `base_kinds` and `donor_kinds` take the place of the kinds of the slots with that role; empty leaves them.
+    """
 
     name: str
     scope: str = "global"
     weight: float = Field(default=1.0, ge=0)
+    base_kinds: tuple[Kind, ...] = ()
     donor_kinds: tuple[Kind, ...] = ()
 
 

@@ -1,0 +1,1 @@
+"""Reference pools: index them, say what a task needs, and select what each sample uses."""
