@@ -1,1 +1,1 @@
-"""One async interface to every model, and the engine between recipe and model."""
+"""One async interface to every model, and the engine between a recipe and the models. See `annotators.interface`."""

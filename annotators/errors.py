@@ -1,0 +1,147 @@
+"""How asking a model can end badly: four classes that providers raise, and two that a recipe sees.
+
+A **provider** raises one of `RetryableError`, `RepairableError`, `FinalError` or `StopRun` and nothing else. The
+engine acts on them; a **recipe** sees only `Failure` (this plan becomes a `Rejection`) and `Stopped` (the run is
+ending and this plan is left for the next attempt). A recipe lets both pass: the engine catches them and hands them
+over as the outcome of the item, so that neither ever reaches Beam as an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.draft import ErrorClass, Rejection
+from schemas.plan import Plan
+from schemas.usage import Usage
+
+if TYPE_CHECKING:
+    from annotators.interface import RawAnswer
+
+LAST_ANSWER_LENGTH = 2000
+
+
+class ProviderError(Exception):
+    """Base of what a provider may raise."""
+
+
+class RetryableError(ProviderError):
+    """Nothing is wrong with the request: 429, 5xx, a timeout, a reset. Asked again after a pause.
+
+    Attributes:
+        reason: one word for counting: `throttled`, `timeout`, `server`, `connection`.
+        retry_after: seconds the provider asks to wait (Retry-After, Gemini's retryDelay); None where it says nothing.
+        throttled: the answer was a 429. It is bounded by the total time only, never by the count of attempts.
+        quota: the body names a quota, so that every caller of the model pauses at once.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str = "",
+        *,
+        retry_after: float | None = None,
+        throttled: bool = False,
+        quota: bool = False,
+    ) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+        self.retry_after, self.throttled, self.quota = retry_after, throttled or quota, quota
+
+
+class RepairableError(ProviderError):
+    """The answer is not what was asked for; the model is asked again with only `defects`, at most twice.
+
+    Attributes:
+        defects: plain sentences that a model can act on.
+        reason: one word for counting, used when no repair helped: `schema`, `grammar`, `no_image`, `bad_image`.
+    """
+
+    def __init__(self, defects: Sequence[str], reason: str = "schema") -> None:
+        super().__init__(" ".join(defects))
+        self.defects, self.reason = tuple(defects), reason
+
+
+class FinalError(ProviderError):
+    """This request will never be answered: a safety block, a bad request, a plan that a painter cannot paint.
+
+    Attributes:
+        reason: one word for counting: `safety`, `bad_request`, `no_cutout`, `infeasible`, ...
+        raw: what was paid for all the same; kept in the ledger, so that a rerun does not pay for the refusal again.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, raw: RawAnswer | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail, self.raw = reason, detail, raw
+
+
+class StopRun(ProviderError):
+    """No request of this run can go on: a wrong key, an unknown model (exit 2), a spent daily quota (exit 3)."""
+
+    def __init__(self, exit_code: int, line: str) -> None:
+        super().__init__(line)
+        self.exit_code, self.line = exit_code, line
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ends early: the exit code of the command and the one line it prints."""
+
+    exit_code: int
+    line: str
+
+
+class Stopped(Exception):
+    """The engine has stopped: this item was not finished, and its shard must not be committed."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(stop.line)
+        self.stop = stop
+
+
+class Failure(Exception):
+    """A plan ends here. Everything a `Rejection` says about it.
+
+    Raised by the engine, and by a recipe itself where an answer ends the plan (`infeasible`).
+
+    Attributes:
+        stage: the role that was asked (`writer`, `reasoner`, `painter`, ...).
+        attempts: answers asked for, repairs included; for a retryable failure, the times it was tried.
+        last_answer: the model's last text, cut to 2,000 characters.
+        usage: by model, everything the item cost up to its end; filled in by the engine.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        reason: str,
+        error_class: ErrorClass = ErrorClass.FINAL,
+        detail: str = "",
+        *,
+        attempts: int = 0,
+        last_answer: str = "",
+        request_key: str = "",
+    ) -> None:
+        super().__init__(f"{stage}: {reason}: {detail}")
+        self.stage, self.reason, self.error_class, self.detail = stage, reason, error_class, detail
+        self.attempts, self.request_key = attempts, request_key
+        self.last_answer = last_answer[:LAST_ANSWER_LENGTH]
+        self.usage: Mapping[str, Usage] = {}
+
+    def rejection(self, plan: Plan) -> Rejection:
+        """The record of this failure for `plan`."""
+        return Rejection(
+            id=plan.id,
+            ordinal=plan.ordinal,
+            split=plan.split,
+            task=plan.task,
+            stage=self.stage,
+            reason=self.reason,
+            error_class=self.error_class,
+            detail=self.detail,
+            attempts=self.attempts,
+            last_answer=self.last_answer,
+            request_key=self.request_key,
+            usage=dict(sorted(self.usage.items())),
+        )
