@@ -70,6 +70,8 @@ class Staging:
             of its placement's. Empty for `attribute`.
         donor: number of the image that gives the attribute; 0 for the other actions.
         unused: numbers of the images that nothing is taken from (distractors).
+        views: numbers of the images that show a pasted subject once more and are not pasted themselves: one
+            subject appears once, however many photos of it a plan has.
         backdrop, light: for ground 0 only; None elsewhere, where the light is the ground's own.
         strength: `attribute` only: how far the ground is moved towards the donor, a share in (0, 1].
         shadow: whether each pasted subject throws a soft contact shadow.
@@ -80,6 +82,7 @@ class Staging:
     pasted: tuple[Placement, ...] = ()
     donor: int = 0
     unused: tuple[int, ...] = ()
+    views: tuple[int, ...] = ()
     backdrop: Backdrop | None = None
     light: StudioLight | None = None
     strength: float = 1.0
@@ -132,21 +135,27 @@ def staging(plan: Plan) -> Staging:
     if bases and donors and (plan.subtype or plan.task == "attribute"):
         strength = pick((0.7, 0.85, 1.0), plan.seed, "strength")
         return Staging("attribute", ground=bases[0], donor=donors[0], unused=unused, strength=strength)
-    scenes = [i for i, r in used if r.role is Role.SCENE]
-    ground = next(iter([*scenes, *bases]), 0)
-    images = [i for i, r in used if i != ground and r.role is not Role.SCENE]
-    if plan.task == "replace" and bases:
-        return Staging("replace", ground=bases[0], pasted=_place(plan, images[:1], bases[0]), unused=unused)
-    if ground:
-        return Staging("paste", ground=ground, pasted=_place(plan, images, ground), unused=unused)
+    ground = next((i for i, r in used if r.role is Role.SCENE), bases[0] if bases else 0)
+    shown = [i for i, r in used if i != ground and r.role is not Role.SCENE]
+    images, views = _once_each(plan, shown[:1] if plan.task == "replace" and bases else shown)
     return Staging(
-        "paste",
-        ground=0,
-        pasted=_place(plan, images, 0),
+        "replace" if plan.task == "replace" and bases else "paste",
+        ground=ground,
+        pasted=_place(plan, images, ground),
         unused=unused,
-        backdrop=pick(BACKDROPS, plan.seed, "backdrop"),
-        light=pick(LIGHTS, plan.seed, "light"),
+        views=views,
+        backdrop=None if ground else pick(BACKDROPS, plan.seed, "backdrop"),
+        light=None if ground else pick(LIGHTS, plan.seed, "studio light"),
     )
+
+
+def _once_each(plan: Plan, images: list[int]) -> tuple[list[int], tuple[int, ...]]:
+    """(the first image of each subject, the other images)."""
+    firsts: dict[str, int] = {}
+    for i in images:
+        firsts.setdefault(plan.references[i - 1].reference.subject, i)
+    chosen = sorted(firsts.values())
+    return chosen, tuple(i for i in images if i not in chosen)
 
 
 def _numbered(plan: Plan) -> list[tuple[int, PlannedReference]]:
