@@ -1,0 +1,1 @@
+"""WebDataset shards: written with one commit each, read, indexed, merged and verified."""
