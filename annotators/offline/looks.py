@@ -158,8 +158,8 @@ def _hue(rgb: Array, high: Array, chroma: Array) -> Array:
 
 def _ranked(names: Array, weight: Array) -> tuple[tuple[str, ...], bool]:
     """(the colour words that take a fair share, whether the first one rules)."""
-    shares = np.bincount(names.ravel(), weights=weight.ravel().astype(np.float64), minlength=len(COLOUR_WORDS))
-    shares = shares / max(float(shares.sum()), 1e-9)
+    sums: Array = np.bincount(names.ravel(), weights=weight.ravel().astype(np.float64), minlength=len(COLOUR_WORDS))
+    shares = sums / max(float(sums.sum()), 1e-9)
     order = np.argsort(-shares, kind="stable")
     first = order[0]
     found = [COLOUR_WORDS[i] for i in order[:3] if i == first or shares[i] >= 0.14]
