@@ -1,0 +1,158 @@
+"""Drawing a picture: sticker-like things with an ink line, a white edge and a soft shadow, on their scene.
+
+Everything is drawn large and reduced, so edges are smooth; the same picture at the same size gives the same pixels.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from toyworld.scenes import draw_scene
+from toyworld.shapes import parts
+from toyworld.world import COLOURS, LIGHTS, PLAIN, RGB, Picture, Thing
+
+INK: RGB = (36, 30, 44)
+GLASS: RGB = (250, 250, 252)
+EDGE: RGB = (255, 255, 255)
+
+_SCALE = 3
+_INK_WIDTH, _EDGE_WIDTH = 0.062, 0.088
+"""Widths of the outer line and of the white edge beyond it, as shares of a thing's radius."""
+
+
+def render(picture: Picture, width: int = 256, height: int = 0) -> Image.Image:
+    """Draw `picture` as RGB, `width` x `height` pixels (`height` 0: square).
+
+    Raises:
+        ValueError: when something is unsaid that a drawing needs, or two things overlap.
+    """
+    if picture.undrawable:
+        raise ValueError("cannot draw this picture: " + "; ".join(picture.undrawable))
+    height = height or width
+    image = draw_scene(picture.scene, picture.variation, width, height)
+    for thing in picture.things:
+        sprite, corner = _placed(thing, width, height)
+        if picture.scene != PLAIN:
+            _cast_shadow(image, sprite, corner, max(1.0, thing.radius * min(width, height) * 0.06))
+        image.paste(sprite, corner, sprite)
+    return _lit(image, picture.light)
+
+
+def render_cutout(thing: Thing, size: int = 256) -> Image.Image:
+    """Draw `thing` alone in clear light as RGBA, `size` pixels square, transparent around its white edge.
+
+    Laid over white it is what `render` gives for the same thing on a plain scene.
+    """
+    image = Image.new("RGBA", (size, size), (255, 255, 255, 0))
+    sprite, corner = _placed(thing, size, size)
+    image.paste(sprite, corner)
+    return image
+
+
+def _placed(thing: Thing, width: int, height: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The thing's sprite (RGBA) and where its top left corner goes, to a third of a pixel."""
+    side = min(width, height)
+    rng = random.Random(f"place {thing.shape} {thing.variation}")
+    x = thing.centre[0] * width + rng.uniform(-0.008, 0.008) * side
+    y = thing.centre[1] * height + rng.uniform(-0.008, 0.008) * side
+    radius = thing.radius * side
+    half = int(radius * 1.22) + 2
+    left, top = int(x) - half, int(y) - half
+    sub = (int((x % 1) * _SCALE), int((y % 1) * _SCALE))
+    return sprite(thing.shape, thing.colour, thing.variation, radius, half, sub), (left, top)
+
+
+@lru_cache(maxsize=512)
+def sprite(shape: str, colour: str, variation: int, radius: float, half: int, sub: tuple[int, int]) -> Image.Image:
+    """One thing as RGBA, `2 * half` pixels square, its middle `sub` thirds of a pixel off the square's middle."""
+    import cv2
+
+    rng = random.Random(f"{shape} {colour} {variation}")
+    turn, grow = np.radians(rng.uniform(-7, 7)), rng.uniform(0.95, 1.02)
+    r = radius * _SCALE
+    side = 2 * half * _SCALE
+    spin = np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))]) * r * 0.94 * grow
+    middle = np.array((side / 2 + sub[0], side / 2 + sub[1]))
+    paint = _palette(_jittered(COLOURS[colour], rng), colour)
+
+    inner = Image.new("RGB", (side, side), INK)
+    shape_mask = Image.new("L", (side, side), 0)
+    brush, mask_brush = ImageDraw.Draw(inner), ImageDraw.Draw(shape_mask)
+    for part in parts(shape):
+        points = [(float(x), float(y)) for x, y in part.points @ spin + middle]
+        brush.polygon(points, fill=paint[part.role])
+        if part.line:
+            brush.line([*points, points[0]], fill=INK, width=max(1, round(r * 0.042)), joint="curve")
+        mask_brush.polygon(points, fill=255)
+
+    outside = cv2.distanceTransform(255 - np.asarray(shape_mask), cv2.DIST_L2, 5)
+    pixels = _shaded(np.asarray(inner), r)
+    pixels[outside > 0] = INK
+    pixels[outside > r * _INK_WIDTH] = EDGE
+    edged = np.where(outside <= r * (_INK_WIDTH + _EDGE_WIDTH), 255, 0).astype(np.uint8)
+    whole = np.dstack([pixels, edged])
+    return Image.fromarray(whole).resize((2 * half, 2 * half), Image.Resampling.BOX)
+
+
+def _shaded(pixels: npt.NDArray[np.uint8], r: float) -> npt.NDArray[np.uint8]:
+    """Lighter towards the top left, darker towards the bottom right, by up to a sixth; ink stays ink."""
+    gain, lift = _slope(pixels.shape[0], r)
+    shaded = (pixels * gain + lift).astype(np.uint8)
+    ink = pixels[..., 2] <= INK[2]
+    shaded[ink] = INK
+    return shaded
+
+
+@lru_cache(maxsize=8)
+def _slope(side: int, r: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    steps = (np.arange(side, dtype=np.float32) - side / 2) / np.float32(-1.45 * r)
+    slope = steps[:, None] + 0.45 * steps[None, :]
+    lighter, darker = np.clip(slope, 0, 1) * 0.16, 1 - np.clip(-slope, 0, 1) * 0.15
+    gain, lift = (1 - lighter) * darker, 255 * lighter * darker
+    return gain[..., None].astype(np.float32), lift[..., None].astype(np.float32)
+
+
+def _palette(body: RGB, name: str) -> dict[str, RGB]:
+    dark, pale = (0.86, 0.4) if name == "white" else (0.74, 0.38)
+    if name == "black":
+        dark, pale = 0.72, 0.14
+    return {
+        "body": body,
+        "dark": _mixed(body, (20, 16, 40), 1 - dark),
+        "pale": _mixed(body, (255, 255, 255), pale) if name != "white" else (222, 224, 230),
+        "ink": INK,
+        "glass": GLASS,
+    }
+
+
+def _mixed(a: RGB, b: RGB, share: float) -> RGB:
+    r, g, bl = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return r, g, bl
+
+
+def _jittered(colour: RGB, rng: random.Random) -> RGB:
+    r, g, b = (max(0, min(255, v + rng.randint(-6, 6))) for v in colour)
+    return r, g, b
+
+
+def _cast_shadow(image: Image.Image, sprite: Image.Image, corner: tuple[int, int], blur: float) -> None:
+    shadow = sprite.getchannel("A").filter(ImageFilter.GaussianBlur(blur)).point(lambda a: a * 0.34)
+    offset = (corner[0] + round(blur * 0.8), corner[1] + round(blur * 1.5))
+    image.paste(Image.new("RGB", sprite.size, (24, 22, 48)), offset, shadow)
+
+
+def _lit(image: Image.Image, light: str) -> Image.Image:
+    tint = LIGHTS[light]
+    if tint == (1.0, 1.0, 1.0):
+        return image
+    return ImageChops.multiply(image, Image.new("RGB", image.size, _tint_bytes(tint)))
+
+
+def _tint_bytes(tint: tuple[float, float, float]) -> RGB:
+    r, g, b = (round(255 * t) for t in tint)
+    return r, g, b
