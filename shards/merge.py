@@ -1,0 +1,71 @@
+"""Merge: gather the finished shards of one run from several folders, and close the run."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from schemas.errors import InputError, StoppedError
+from shards.commit import finished
+from shards.manifest import first_difference, read_run, unfinished, write_manifest, write_run
+from shards.names import ShardName, names_of
+from shards.tables import Footer
+from storage import paths
+
+
+def merge(folders: list[str], out: str) -> dict[str, Any]:
+    """Copy every shard of the run into `out` and write its manifest; nothing is copied unless all shards are there.
+
+    `out` may be one of the folders; a folder merged into itself only gets its manifest.
+
+    Raises:
+        InputError: the folders hold different runs, two of them hold different bytes for one shard, or a copy
+            does not have the bytes that its footer promises.
+        StoppedError: names the shards that no folder has finished.
+    """
+    if not folders:
+        raise InputError("merge: no folder is named; give the folders of the slices")
+    run_hash, run = _one_run(folders)
+    write_run(out, run)
+    names = names_of(run["shards"])
+    places = {name: _place(list(dict.fromkeys([out, *folders])), name, run_hash) for name in names}
+    if missing := [str(name) for name, place in places.items() if place is None]:
+        raise StoppedError(f"{out}: {unfinished(missing, len(names))} in any of the folders; finish them, then merge")
+    for name, place in places.items():
+        if place is not None and place[0] != out:
+            _copy(*place, out, name)
+    return write_manifest(out)
+
+
+def _one_run(folders: list[str]) -> tuple[str, dict[str, Any]]:
+    run_hash, run = read_run(folders[0])
+    for folder in folders[1:]:
+        other_hash, other = read_run(folder)
+        if other_hash != run_hash:
+            key, a, b = first_difference(run, other)
+            raise InputError(f"{folder}: its run differs from that of {folders[0]} in {key or 'spelling'} ({b} != {a})")
+    return run_hash, run
+
+
+def _place(folders: list[str], name: ShardName, run_hash: str) -> tuple[str, Footer] | None:
+    """Which folder has this shard; where several do, they must have made the same."""
+    found = [(folder, footer) for folder in folders if (footer := finished(folder, name, run_hash)) is not None]
+    for folder, footer in found[1:]:
+        if footer != found[0][1]:
+            raise InputError(
+                f"{paths.join(folder, name.tar)}: differs from the one in {found[0][0]}; remove one of the two"
+            )
+    return found[0] if found else None
+
+
+def _copy(source: str, footer: Footer, out: str, name: ShardName) -> None:
+    """In the order of a commit, so that a merge that is killed leaves no shard that looks finished and is not."""
+    paths.copy_atomic(paths.join(source, name.rejects), paths.join(out, name.rejects))
+    digest = hashlib.sha256()
+    with paths.open_read(paths.join(source, name.tar)) as file, paths.open_atomic(paths.join(out, name.tar)) as copy:
+        while block := file.read(paths.BLOCK):
+            digest.update(block)
+            copy.write(block)
+        if digest.hexdigest() != footer.tar_sha256:
+            raise InputError(f"{paths.join(source, name.tar)}: is damaged; remove {name}'s index there and run again")
+    paths.copy_atomic(paths.join(source, name.index_file), paths.join(out, name.index_file))

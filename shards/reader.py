@@ -1,0 +1,65 @@
+"""Reading shards back: raw members of each sample, or samples with their JSON parsed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.errors import DamageError, InputError
+from shards.names import SHARDS, parse_name
+from shards.tar import walk
+from storage import paths
+
+Raw = dict[str, Any]
+
+
+def read_shard(uri: str) -> Iterator[Raw]:
+    """Each sample of a tar: `{"__key__": id, suffix: memoryview, ...}`, in order.
+
+    The views share their memory with neighbouring samples: copy (`bytes(view)`) what is to be kept for long.
+
+    Raises:
+        DamageError: the tar is damaged or cut short; the message names the place.
+        FileNotFoundError: where there is no such file.
+    """
+    sample: Raw = {}
+    with paths.open_read(uri) as file:
+        for name, _, content in walk(file, uri):
+            folder, slash, base = name.rpartition("/")
+            key, _, suffix = base.partition(".")
+            key = folder + slash + key
+            if sample and sample["__key__"] != key:
+                yield sample
+                sample = {}
+            sample.setdefault("__key__", key)
+            sample[suffix] = content
+    if sample:
+        yield sample
+
+
+def iterate(out: str, split: str = "train") -> Iterator[Raw]:
+    """Each sample of a split, shard after shard: `json` parsed, images as memoryviews of their file's bytes.
+
+    Raises:
+        InputError: the folder has no shard of this split.
+        DamageError: a shard is damaged.
+    """
+    shards = shards_of(out, split)
+    if not shards:
+        raise InputError(f"{paths.join(out, SHARDS)}: there is no shard of the split {split}")
+    for shard in shards:
+        for sample in read_shard(shard):
+            try:
+                sample["json"] = json.loads(bytes(sample["json"]))
+            except (KeyError, ValueError) as error:
+                raise DamageError(f"{shard}: sample {sample['__key__']} has no readable JSON ({error})") from error
+            yield sample
+
+
+def shards_of(out: str, split: str) -> list[str]:
+    """The tars of a split, in order."""
+    folder = paths.join(out, SHARDS)
+    stems = [name.removesuffix(".tar") for name in paths.list_files(folder) if name.endswith(".tar")]
+    found = sorted(name for stem in stems if (name := parse_name(stem)) is not None and name.split == split)
+    return [paths.join(out, name.tar) for name in found]
