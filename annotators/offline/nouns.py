@@ -62,6 +62,7 @@ class NounPhrase:
         proper: whether it is a name, which takes no adjective before it.
         detail: what the photo shows around it or of its pose, which a cut-out loses: `perched on a branch`.
         pair: whether the first mention counts it: `a pair of glasses`.
+        renamed: what every later mention says where the noun alone is not enough: `the other dog`.
     """
 
     article: str
@@ -70,6 +71,7 @@ class NounPhrase:
     proper: bool = False
     detail: str = ""
     pair: bool = False
+    renamed: str = ""
 
     @property
     def indefinite(self) -> str:
@@ -79,8 +81,8 @@ class NounPhrase:
     @property
     def definite(self) -> str:
         """`the camera`, `the glasses`, `the green Solaris grapes`, `Uranus`."""
-        if self.proper and self.article != "the" and not self.article:
-            return self.noun
+        if self.renamed or (self.proper and not self.article):
+            return self.renamed or self.noun
         return "the " + re.sub(r"\band an? ", "and the ", self.noun)
 
     @property
