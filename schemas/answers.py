@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.mentions import beyond
 
 
 class WriterAnswer(BaseModel):
     """The writer's answer: an instruction, or why this combination of references allows none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, title="WriterAnswer")
 
     feasible: bool
     reason: str = Field(default="", max_length=600, description="why it is infeasible; empty where it is feasible")
@@ -21,3 +25,21 @@ class WriterAnswer(BaseModel):
         if not self.feasible and not self.reason.strip():
             raise ValueError("reason is empty although feasible is false.")
         return self
+
+
+@lru_cache(maxsize=32)
+def writer_answer(references: int) -> type[WriterAnswer]:
+    """`WriterAnswer` for a sample of so many references: an instruction that names any other image is defective.
+
+    The JSON schema that a provider sees is the same for all.
+    """
+
+    class Bounded(WriterAnswer):
+        @model_validator(mode="after")
+        def _names_only_its_images(self) -> WriterAnswer:
+            found = beyond([self.instruction], references)
+            if found:
+                raise ValueError(" ".join(found))
+            return self
+
+    return Bounded

@@ -7,6 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from schemas.answers import WriterAnswer, writer_answer
 from schemas.draft import Draft, Reasoning, Rejection, prompt_defects, score_or_sentinel
 from schemas.iccot import ICCoT
 from schemas.messages import ImagePart, Message, TextPart, digest_view
@@ -126,3 +127,13 @@ def test_each_placeholder_stands_once() -> None:
     assert prompt_defects("<image_1> <image_2>", 2) == []
     assert prompt_defects("<image_1>", 2)
     assert prompt_defects("<image_1><image_3>", 2)
+
+
+def test_an_instruction_may_name_only_images_that_the_sample_has() -> None:
+    schema = writer_answer(2)
+    assert schema(feasible=True, instruction="Put the star of image 2 there.").feasible
+    with pytest.raises(ValidationError, match="Image 3 is named, but the sample has only images 1 to 2"):
+        schema(feasible=True, instruction="Put the star of the third image there.")
+    with pytest.raises(ValidationError, match="reason is empty"):
+        schema(feasible=False)
+    assert schema.model_json_schema() == WriterAnswer.model_json_schema()
