@@ -103,7 +103,7 @@ def _shaded(pixels: npt.NDArray[np.uint8], r: float) -> npt.NDArray[np.uint8]:
     """Lighter towards the top left, darker towards the bottom right, by up to a sixth; ink stays ink."""
     gain, lift = _slope(pixels.shape[0], r)
     shaded = (pixels * gain + lift).astype(np.uint8)
-    ink = pixels[..., 2] <= INK[2]
+    ink = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2]) <= max(INK)
     shaded[ink] = INK
     return shaded
 
