@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.mentions import beyond
 
@@ -35,11 +35,14 @@ def writer_answer(references: int) -> type[WriterAnswer]:
     """
 
     class Bounded(WriterAnswer):
-        @model_validator(mode="after")
-        def _names_only_its_images(self) -> WriterAnswer:
-            found = beyond([self.instruction], references)
+        __doc__ = WriterAnswer.__doc__
+
+        @field_validator("instruction")
+        @classmethod
+        def _names_only_its_images(cls, instruction: str) -> str:
+            found = beyond([instruction], references)
             if found:
                 raise ValueError(" ".join(found))
-            return self
+            return instruction
 
     return Bounded
