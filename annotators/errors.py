@@ -56,11 +56,12 @@ class RepairableError(ProviderError):
     Attributes:
         defects: plain sentences that a model can act on.
         reason: one word for counting, used when no repair helped: `schema`, `grammar`, `no_image`, `bad_image`.
+        raw: what was paid for all the same, where a provider raises this.
     """
 
-    def __init__(self, defects: Sequence[str], reason: str = "schema") -> None:
+    def __init__(self, defects: Sequence[str], reason: str = "schema", *, raw: RawAnswer | None = None) -> None:
         super().__init__(" ".join(defects))
-        self.defects, self.reason = tuple(defects), reason
+        self.defects, self.reason, self.raw = tuple(defects), reason, raw
 
 
 class FinalError(ProviderError):
@@ -96,8 +97,11 @@ class Stopped(Exception):
     """The engine has stopped: this item was not finished, and its shard must not be committed."""
 
     def __init__(self, stop: Stop) -> None:
-        super().__init__(stop.line)
+        super().__init__(stop)
         self.stop = stop
+
+    def __str__(self) -> str:
+        return self.stop.line
 
 
 class Failure(Exception):
@@ -123,11 +127,14 @@ class Failure(Exception):
         last_answer: str = "",
         request_key: str = "",
     ) -> None:
-        super().__init__(f"{stage}: {reason}: {detail}")
+        super().__init__(stage, reason, error_class, detail)
         self.stage, self.reason, self.error_class, self.detail = stage, reason, error_class, detail
         self.attempts, self.request_key = attempts, request_key
         self.last_answer = last_answer[:LAST_ANSWER_LENGTH]
         self.usage: Mapping[str, Usage] = {}
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.reason}: {self.detail}"
 
     def rejection(self, plan: Plan) -> Rejection:
         """The record of this failure for `plan`."""

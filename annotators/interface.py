@@ -133,6 +133,10 @@ class Request:
         """The seed to send, of this draw's own: the configured one (or 0) plus the draw number."""
         return int(self.sampling.get("seed", 0)) + self.draw
 
+    def asked_of(self, **own: Any) -> Request:
+        """The same question put to one model, with its name, sampling and facts."""
+        return replace(self, **own)
+
     def repaired(self, message: Message, number: int) -> Request:
         """The same question once more, with one message after it that lists the errors. Its key is its own."""
         return replace(self, messages=(*self.messages, message), repair=number)

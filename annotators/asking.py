@@ -1,0 +1,257 @@
+"""The way of one request: ledger, claim, call, ledger, parse, and the repairs where the answer is not usable."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from annotators.calling import Caller
+from annotators.errors import Failure, FinalError, RepairableError, Stop, Stopped
+from annotators.interface import Answer, RawAnswer, Request
+from annotators.lanes import Lane
+from annotators.ledger import Claim, Entry, Ledger, LedgerError
+from annotators.parsing import Parser, parsed_answer, repair_message
+from schemas.draft import ErrorClass
+from schemas.errors import ImageError
+from schemas.references import ImageRef
+from schemas.usage import Usage
+
+log = logging.getLogger(__name__)
+
+MOST_REPAIRS = 2
+MOST_CHARACTERS = 1_000_000
+MOST_IMAGE_BYTES = 64 << 20
+_FIRST_LOOK, _LAST_LOOK = 0.1, 2.0  # seconds between two looks at a key that another process is asking
+
+Spend = Callable[[str, Usage], None]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """An answer and what it costs whoever gets it: a call if it was made now, else a ledger hit."""
+
+    entry: Entry
+    hit: bool
+
+    @property
+    def usage(self) -> Usage:
+        made = {"ledger_hits": 1} if self.hit else {"calls": 1}
+        e = self.entry
+        return Usage(**made, tokens_in=e.tokens_in, tokens_out=e.tokens_out, usd=e.usd)
+
+
+class Asker:
+    """Asks for one process. All calls on one loop."""
+
+    def __init__(self, ledger: Ledger, caller: Caller, stopping: asyncio.Future[Stop]) -> None:
+        self._ledger, self._caller, self._stopping = ledger, caller, stopping
+        self._asking: dict[str, asyncio.Future[_Stored]] = {}
+
+    async def ask(
+        self, lane: Lane, request: Request, parser: Parser | None, spend: Spend, prompt: str = ""
+    ) -> Answer[Any]:
+        """The parsed answer to `request`, repaired at most twice.
+
+        Args:
+            spend: told (model, usage) of each answer, also of those that end in a failure.
+            prompt: the hash of the template, for the answer's provenance.
+
+        Raises:
+            Failure: the request has no usable answer.
+            Stopped: the run ends before there was one.
+        """
+        usage = Usage()
+        current = request
+        for repair in range(MOST_REPAIRS + 1):
+            stored = await self._stored(lane, current)
+            usage += stored.usage
+            spend(lane.model, stored.usage)
+            lane.usage += stored.usage
+            entry = stored.entry
+            try:
+                value = parsed_answer(request, entry, parser)
+            except FinalError as error:
+                raise _failure(lane, current, entry, error.reason, error.detail, repair) from error
+            except RepairableError as error:
+                if repair == MOST_REPAIRS:
+                    detail = " ".join(error.defects)
+                    raise _failure(lane, current, entry, error.reason, detail, repair, ErrorClass.REPAIRABLE) from error
+                lane.counts.repairs += 1
+                message = repair_message([lane.blot(defect) for defect in error.defects])
+                current = request.repaired(message, repair + 1)
+                continue
+            return Answer(
+                parsed=value,
+                text=entry.text,
+                model=lane.model,
+                key=current.key,
+                image=self._image(entry) if entry.blob else None,
+                prompt=prompt,
+                note=entry.note,
+                attempts=repair + 1,
+                usage=usage,
+            )
+        raise AssertionError("unreachable")
+
+    async def _stored(self, lane: Lane, request: Request) -> _Stored:
+        """The answer from the ledger, from whoever asks the same at this moment, or from the provider."""
+        if self._stopping.done():
+            raise Stopped(self._stopping.result())
+        if request.modality == "text" and not lane.provider.capabilities.stores_text:
+            entry, _ = await self._call(lane, request, keep=False)
+            return _Stored(entry, hit=False)
+        key = request.key
+        while (running := self._asking.get(key)) is not None:
+            await asyncio.wait([running])  # `await running` would cancel it for everyone when this task is cancelled
+            if not running.cancelled():
+                return _Stored(_shared(running).entry, hit=True)
+        mine = self._asking[key] = asyncio.get_running_loop().create_future()
+        try:
+            stored = await self._fetched(lane, request)
+        except (Failure, Stopped) as error:
+            mine.set_exception(error)
+            mine.exception()  # seen: nobody need wait for it
+            raise
+        except BaseException:
+            mine.cancel()
+            raise
+        finally:
+            del self._asking[key]
+        mine.set_result(stored)
+        return stored
+
+    async def _fetched(self, lane: Lane, request: Request) -> _Stored:
+        key, look = request.key, _FIRST_LOOK
+        try:
+            while True:
+                entry = await self._ledger.get(key)
+                if entry is not None:
+                    lane.counts.ledger_hits += 1
+                    if not entry.refusal and (request.modality == "text" or entry.blob):
+                        lane.health.proven()
+                    return _Stored(entry, hit=True)
+                claim = await self._ledger.claim(key)
+                if claim is Claim.OURS:
+                    break
+                if claim is Claim.HELD:
+                    await asyncio.wait([self._stopping], timeout=look)
+                    look = min(_LAST_LOOK, look * 1.5)
+                if self._stopping.done():
+                    raise Stopped(self._stopping.result())
+            kept = False
+            try:
+                entry, kept = await self._call(lane, request, keep=True)
+            finally:
+                if not kept:
+                    await asyncio.shield(self._ledger.release(key))
+        except LedgerError as error:
+            self._caller.stop(Stop(3, f"{error}; mend it and run the same command to go on"))
+            raise Stopped(self._stopping.result()) from error
+        return _Stored(entry, hit=False)
+
+    async def _call(self, lane: Lane, request: Request, *, keep: bool) -> tuple[Entry, bool]:
+        """Ask the provider; what was paid for is kept before anyone looks at it. Returns also whether it was kept."""
+        refusal: dict[str, Any] = {}
+        try:
+            raw: RawAnswer | None = await self._caller.call(lane, request)
+        except FinalError as error:
+            raw, refusal = error.raw, {"refusal": error.reason, "detail": error.detail}
+        except RepairableError as error:
+            raw, refusal = error.raw, {"refusal": error.reason, "detail": "\n".join(error.defects), "repairable": 1}
+        if raw is not None and (len(raw.text) > MOST_CHARACTERS or len(raw.image or b"") > MOST_IMAGE_BYTES):
+            size = f"{len(raw.text)} characters, {len(raw.image or b'')} image bytes"
+            raw = replace(raw, text=raw.text[:2000], image=None)
+            refusal = {"refusal": "too_large", "detail": f"the answer has {size}"}
+        if refusal:
+            refusal["detail"] = _clean(lane.blot(refusal["detail"]))
+        if raw is None:
+            return Entry(model=lane.model, role=request.role, **refusal), False
+        entry = await self._entry(lane, request, raw, refusal)
+        if keep:
+            await asyncio.shield(self._ledger.put(request.key, entry))
+        return entry, keep
+
+    async def _entry(self, lane: Lane, request: Request, raw: RawAnswer, refusal: dict[str, Any]) -> Entry:
+        entry = Entry(
+            model=lane.model,
+            role=request.role,
+            text=_clean(lane.blot(raw.text)),
+            tokens_in=raw.tokens_in,
+            tokens_out=raw.tokens_out,
+            usd=raw.usd,
+            note=_clean(lane.blot(raw.note)),
+            **refusal,
+        )
+        if raw.image is None:
+            return entry
+        width, height, media_type = await asyncio.to_thread(_seen, raw.image, raw.media_type)
+        return replace(
+            entry,
+            blob=await asyncio.shield(self._ledger.put_blob(raw.image, media_type)),
+            media_type=media_type,
+            blob_bytes=len(raw.image),
+            width=width,
+            height=height,
+        )
+
+    def _image(self, entry: Entry) -> ImageRef:
+        return ImageRef(
+            uri=self._ledger.blobs.uri(entry.blob, entry.media_type),
+            sha256=entry.blob,
+            width=entry.width,
+            height=entry.height,
+            media_type=entry.media_type,
+        )
+
+
+def _shared(running: asyncio.Future[_Stored]) -> _Stored:
+    """What came of the same request made by another item; its failure as an exception of our own."""
+    error = running.exception()
+    if error is not None:
+        raise copy.copy(error)
+    return running.result()
+
+
+def _failure(
+    lane: Lane,
+    request: Request,
+    entry: Entry,
+    reason: str,
+    detail: str,
+    repair: int,
+    error_class: ErrorClass = ErrorClass.FINAL,
+) -> Failure:
+    lane.counts.failures += 1
+    return Failure(
+        request.role,
+        reason,
+        error_class,
+        detail,
+        attempts=repair + 1,
+        last_answer=entry.text,
+        request_key=request.key,
+    )
+
+
+def _seen(image: bytes, media_type: str) -> tuple[int, int, str]:
+    """(width, height as shown, media type by its bytes); zeros where the bytes are no readable image."""
+    from storage.images import probe
+
+    try:
+        found = probe(image)
+    except ImageError:
+        return 0, 0, media_type
+    except Exception:
+        # Whatever a broken header trips in a decoder: the answer is paid for, so it is kept all the same.
+        log.exception("an image answer could not be looked at")
+        return 0, 0, media_type
+    return found.width, found.height, found.media_type
+
+
+def _clean(text: str) -> str:
+    """Text that can be written as UTF-8: half surrogates, which JSON may carry, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,176 @@
+"""One call with all its attempts: through the gate and the budget, to the provider, until an answer or an end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from annotators.budget import Budget
+from annotators.errors import Failure, FinalError, RepairableError, RetryableError, Stop, Stopped, StopRun
+from annotators.interface import RawAnswer, Request
+from annotators.lanes import Lane
+from annotators.limits import GateClosed, Pass
+from schemas.draft import ErrorClass
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+# The number of the item that a request belongs to: requests of older items go first.
+item_order: ContextVar[int] = ContextVar("item_order", default=0)
+_ASKS = itertools.count()
+
+
+def pause_before(attempt: int, error: RetryableError, rng: random.Random) -> float:
+    """Seconds to wait after `attempt` (from 1) failed.
+
+    What the provider asks for is a lower bound, with up to a tenth more so that callers do not return as one;
+    without it, exponential with full jitter from half the step on.
+    """
+    step = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt - 1, 16))
+    if error.retry_after is not None:
+        return max(0.0, error.retry_after) + rng.uniform(0.0, min(1.0, 0.1 * error.retry_after + 0.05))
+    return rng.uniform(step / 2, step)
+
+
+class Caller:
+    """Makes calls for one process. `stop` is called with what ends the run; `stopping` is done from then on."""
+
+    def __init__(
+        self, budget: Budget, stopping: asyncio.Future[Stop], stop: Callable[[Stop], object], rng: random.Random
+    ) -> None:
+        self._budget, self._stopping, self.stop, self._rng = budget, stopping, stop, rng
+
+    async def call(self, lane: Lane, request: Request) -> RawAnswer:
+        """Ask until there is an answer.
+
+        Raises:
+            FinalError, RepairableError: the provider's word on it; with `raw` where it was paid for.
+            Failure: of class retryable, when attempts or time are used up.
+            Stopped: the run ends before there was an answer.
+        """
+        loop = asyncio.get_running_loop()
+        ask, tries, first = next(_ASKS), 0, 0.0
+        attempts = itertools.count(1)
+        try:
+            while True:
+                passed = await self._enter(lane, request)
+                first = first or passed.begun
+                try:
+                    return await self._attempt(lane, request, passed, ask)
+                except RetryableError as error:
+                    attempt = next(attempts)
+                    tries += not error.throttled
+                    pause = pause_before(attempt if error.throttled else tries, error, self._rng)
+                    self._note_failure(lane, passed, ask, error, pause)
+                    used_up = tries >= lane.config.max_attempts and not lane.health.outage
+                    if used_up or loop.time() + pause - first > lane.config.total_time:
+                        lane.counts.failures += 1
+                        raise Failure(
+                            request.role,
+                            error.reason,
+                            ErrorClass.RETRYABLE,
+                            lane.blot(error.detail),
+                            attempts=attempt,
+                            request_key=request.key,
+                        ) from error
+                    lane.counts.retries += 1
+                    await self._sleep(pause)
+        finally:
+            lane.health.ended(ask)
+
+    async def _enter(self, lane: Lane, request: Request) -> Pass:
+        if self._stopping.done():
+            raise Stopped(self._stopping.result())
+        try:
+            passed = await lane.gate.enter(lane.expected_tokens(request), item_order.get())
+        except GateClosed:
+            raise Stopped(self._stopping.result()) from None
+        if lane.provider.capabilities.remote and not self._stopping.done():
+            refused = self._budget.reserve(lane.expected_usd)
+            if refused is not None:
+                self.stop(refused)
+            else:
+                return passed
+        elif not self._stopping.done():
+            return passed
+        lane.gate.leave(passed, used=0.0)
+        raise Stopped(self._stopping.result())
+
+    async def _attempt(self, lane: Lane, request: Request, passed: Pass, ask: int) -> RawAnswer:
+        """One attempt, with its books kept whatever comes of it."""
+        expected, paid = lane.expected_usd, None
+        tokens: float | None = None
+        try:
+            raw = await self._answer(lane, request)
+            self._note_answer(lane, request, raw, passed, ask)
+            paid, tokens = raw.usd, raw.tokens_in + raw.tokens_out
+            return raw
+        except (FinalError, RepairableError) as error:
+            lane.gate.succeeded(passed)
+            if error.raw is not None:
+                paid, tokens = error.raw.usd, error.raw.tokens_in + error.raw.tokens_out
+                lane.learn(error.raw)
+            self._note_refusal(lane, request, error, ask)
+            raise
+        except RetryableError as error:
+            tokens = 0.0 if error.throttled else None
+            raise
+        except StopRun as error:
+            self.stop(Stop(error.exit_code, lane.blot(error.line)))
+            raise Stopped(self._stopping.result()) from error
+        finally:
+            lane.gate.leave(passed, tokens)
+            if lane.provider.capabilities.remote:
+                self._budget.settle(expected, paid)
+
+    async def _answer(self, lane: Lane, request: Request) -> RawAnswer:
+        """The provider's one attempt; whatever it raises becomes one of the four classes."""
+        try:
+            if not lane.provider.capabilities.remote:
+                return await lane.provider.answer(request)
+            return await asyncio.wait_for(lane.provider.answer(request), lane.config.timeout)
+        except asyncio.TimeoutError:
+            raise RetryableError("timeout", f"no answer within {lane.config.timeout:g} s") from None
+        except (RetryableError, RepairableError, FinalError, StopRun):
+            raise
+        except Exception as error:
+            # A provider's own mistake, or an answer no one foresaw, costs one plan; where it costs the first twenty,
+            # the rule for first answers stops the run.
+            log.exception("%s: unforeseen", lane.name)
+            raise FinalError("provider_error", f"{type(error).__name__}: {error}") from error
+
+    def _note_answer(self, lane: Lane, request: Request, raw: RawAnswer, passed: Pass, ask: int) -> None:
+        lane.gate.succeeded(passed)
+        lane.learn(raw)
+        lane.counts.answers += 1
+        self._judge(lane, lane.health.answered(ask, lacks_image=request.modality == "image" and raw.image is None))
+
+    def _note_refusal(self, lane: Lane, request: Request, error: FinalError | RepairableError, ask: int) -> None:
+        if isinstance(error, FinalError):
+            self._judge(lane, lane.health.refused(ask, error))
+        else:
+            self._judge(lane, lane.health.answered(ask, lacks_image=request.modality == "image"))
+
+    def _note_failure(self, lane: Lane, passed: Pass, ask: int, error: RetryableError, pause: float) -> None:
+        if error.throttled:
+            lane.counts.throttled += 1
+            if lane.gate.throttled(passed, pause, quota=error.quota):
+                log.info("%s: 429s; every caller pauses %.1f s, window %d", lane.name, pause, int(lane.gate.window))
+        else:
+            lane.gate.succeeded(passed, grow=False)
+        self._judge(lane, lane.health.failed(ask, passed.begun, error))
+
+    def _judge(self, lane: Lane, stop: Stop | None) -> None:
+        if stop is not None and lane.provider.capabilities.remote:
+            self.stop(Stop(stop.exit_code, lane.blot(stop.line)))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, unless the run ends meanwhile."""
+        await asyncio.wait([self._stopping], timeout=seconds)
+        if self._stopping.done():
+            raise Stopped(self._stopping.result())

@@ -1,0 +1,270 @@
+"""The engine: one per process, one event loop in a thread of its own, shared by every pipeline of the process.
+
+A stop is a state of it (`stopped`), never an exception in a caller's thread: from then on no request is begun, those
+waiting end at once, those at a provider are waited for (their answers are paid), and every item still to come ends
+as `stopped`, unasked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from annotators import registry
+from annotators.asking import Asker
+from annotators.budget import Budget
+from annotators.calling import Caller, item_order
+from annotators.config import BudgetConfig, ModelConfig, ModelsConfig
+from annotators.errors import Failure, Stop, Stopped
+from annotators.interface import Models, Provider
+from annotators.lanes import Lane, limits_of
+from annotators.ledger import Ledger, open_ledger
+from annotators.models import BoundModels, Seat
+from annotators.progress import Progress, progress_of
+from annotators.window import Window
+from schemas.errors import InputError
+from schemas.usage import Usage
+
+log = logging.getLogger(__name__)
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
+Recipe = Callable[[I, Models], Awaitable[R]]
+INTERRUPTED = 130
+GRACE = 10.0  # seconds that calls under way are given after Ctrl-C
+
+
+class EngineSpec(BaseModel):
+    """All that makes an engine, as plain data, so that a worker can be sent it.
+
+    Attributes:
+        roles: those the recipe asks; other roles of `models` are ignored.
+        ledger: where answers are kept; None for the user's data directory.
+        spent: what earlier attempts at the same output paid, for the budget.
+        shares: workers times slices; this process takes that part of each limit and of what is left of the budget.
+        world: what the reference pool shows, for the offline provider.
+        threads: for CPU work; None for one per core.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: ModelsConfig
+    roles: tuple[str, ...]
+    ledger: str | None = None
+    budget: BudgetConfig = BudgetConfig()
+    spent: Usage = Usage()
+    shares: int = Field(default=1, ge=1)
+    world: registry.World = "photos"
+    threads: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class Finished(Generic[I, R]):
+    """An item and what came of it: exactly one of `result`, `failure` and `stopped` is there.
+
+    Attributes:
+        usage: by model, what the item cost, whatever came of it.
+    """
+
+    item: I
+    result: R | None = None
+    failure: Failure | None = None
+    stopped: Stop | None = None
+    usage: dict[str, Usage] = field(default_factory=dict)
+
+
+class Engine:
+    """Runs recipes.
+
+    Args:
+        make: builds the provider of a model; a test gives its own.
+        ledger: one that is open already, closed with the engine; default: the one at `spec.ledger`.
+
+    Raises:
+        InputError: a role without a model, a provider that is not available, a painter that gives no images, limits
+            that contradict each other, a ledger that cannot be written.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        *,
+        make: Callable[[ModelConfig, str, registry.World], Provider] = registry.make,
+        ledger: Ledger | None = None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    ) -> None:
+        self.spec = spec
+        self._pid = os.getpid()
+        self._loop = new_loop()
+        self._lanes: dict[tuple[str, ...], Lane] = {}
+        try:
+            self._seats = {role: self._seats_of(role, make) for role in dict.fromkeys(spec.roles)}
+            self.ledger = ledger or open_ledger(spec.ledger)
+        except InputError:
+            self._loop.close()
+            raise
+        self._stopped: Stop | None = None
+        self._stopping: asyncio.Future[Stop] = self._loop.create_future()
+        self._started = self._loop.time()
+        self._orders = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._done = 0
+        self._closed = False
+        self.budget = Budget(spec.budget, spec.spent, spec.shares)
+        self._caller = Caller(self.budget, self._stopping, self._stop_now, random.Random())
+        self._asker = Asker(self.ledger, self._caller, self._stopping)
+        threads = spec.threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(threads, "plumbline-cpu")
+        self._loop.set_default_executor(self._pool)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="plumbline-engine", daemon=True)
+        self._thread.start()
+
+    # -- what callers use, from any thread --------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why the run ends early; None while it does not."""
+        return self._stopped
+
+    @property
+    def most_under_way(self) -> int:
+        """How many items a window holds: more than the calls at once, for an item waits for several in turn."""
+        return max(1000, 8 * sum(lane.gate.limits.in_flight for lane in self._lanes.values()))
+
+    def window(self, recipe: Recipe[I, R], limit: int | None = None) -> Window[I, Finished[I, R]]:
+        """A bounded, unordered window of items under way; see `annotators.window.Window`.
+
+        An item's `seed` attribute, where it has one, chooses among the models of a mix.
+        """
+        return Window(lambda item: self.submit(recipe, item), limit or self.most_under_way)
+
+    def submit(self, recipe: Recipe[I, R], item: I) -> Future[Finished[I, R]]:
+        """Start `recipe(item, models)`; the future always has a result, never an exception.
+
+        Raises:
+            RuntimeError: the engine is closed, or was made before a fork.
+        """
+        if self._closed or os.getpid() != self._pid:
+            raise RuntimeError("this engine is closed or belongs to another process; make one in this process")
+        done: Future[Finished[I, R]] = Future()
+        self._loop.call_soon_threadsafe(self._start, recipe, item, next(self._orders), done)
+        return done
+
+    def stop(self, stop: Stop) -> None:
+        """End the run; the first reason given holds."""
+        self._loop.call_soon_threadsafe(self._stop_now, stop)
+
+    def progress(self) -> Progress:
+        """A snapshot for the live line."""
+        seconds = self._loop.time() - self._started
+        return progress_of(self._lanes.values(), self._loop.time(), seconds, self._done, len(self._tasks))
+
+    @property
+    def usage(self) -> dict[str, Usage]:
+        """By model, what this engine's answers cost so far; ledger hits at the price once paid."""
+        found: dict[str, Usage] = {}
+        for lane in self._lanes.values():
+            found[lane.model] = found.get(lane.model, Usage()) + lane.usage
+        return dict(sorted(found.items()))
+
+    def close(self) -> None:
+        """End everything: items under way are cancelled, what is paid is written. Twice is no error."""
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+        self._loop.close()
+        self.ledger.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- on the loop ------------------------------------------------------------------------------------------------
+
+    def bind(self, seed: int) -> BoundModels:
+        """The models for one item; only on the engine's loop."""
+        return BoundModels(self._asker, self._seats, seed, self._stop_now)
+
+    def _start(self, recipe: Recipe[I, R], item: I, order: int, done: Future[Finished[I, R]]) -> None:
+        item_order.set(order)  # the task copies this context, and hands it to whatever it starts
+        task = self._loop.create_task(self._run(recipe, item, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, recipe: Recipe[I, R], item: I, done: Future[Finished[I, R]]) -> None:
+        models = self.bind(int(getattr(item, "seed", 0)))
+        result: R | None = None
+        failure: Failure | None = None
+        stopped = self._stopped
+        try:
+            if stopped is None:
+                result = await recipe(item, models)
+        except Failure as error:
+            error.usage = models.usage
+            failure = error.with_traceback(None)
+        except Stopped as error:
+            stopped = error.stop
+        except asyncio.CancelledError:
+            stopped = self._stopped or Stop(INTERRUPTED, "interrupted; run the same command to go on")
+        except InputError as error:
+            stopped = self._stop_now(Stop(error.exit_code, str(error)))
+        except Exception as error:
+            log.exception("the recipe failed on %s", getattr(item, "id", item))
+            line = f"unforeseen in {getattr(item, 'id', 'an item')}: {type(error).__name__}: {error}"
+            stopped = self._stop_now(Stop(1, line))
+        self._done += 1
+        done.set_result(Finished(item, result, failure, stopped, models.usage))
+
+    def _stop_now(self, stop: Stop) -> Stop:
+        if self._stopped is None:
+            self._stopped = stop
+            self._stopping.set_result(stop)
+            for lane in self._lanes.values():
+                lane.gate.close()
+            if stop.exit_code == INTERRUPTED:
+                self._loop.call_later(GRACE, self._cancel_all)
+        return self._stopped
+
+    def _cancel_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _wind_up(self) -> None:
+        self._stop_now(Stop(INTERRUPTED, "interrupted; run the same command to go on"))
+        self._cancel_all()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        for lane in self._lanes.values():
+            with suppress(OSError):
+                await lane.provider.close()
+
+    def _seats_of(self, role: str, make: Callable[[ModelConfig, str, registry.World], Provider]) -> list[Seat]:
+        limits = limits_of(self.spec.models, self.spec.roles, self.spec.shares)
+        seats = []
+        for config in self.spec.models.of(role):
+            if config.lane not in self._lanes:
+                provider = make(config, f"models.{role}", self.spec.world)
+                name = f"models.{role} ({config.model})"
+                self._lanes[config.lane] = Lane(name, config, provider, limits[config.lane], self._loop)
+            lane = self._lanes[config.lane]
+            if role == "painter" and not lane.provider.capabilities.images_out:
+                raise InputError(f"models.painter: {config.model} gives no images; name a model that paints")
+            seats.append(Seat(config, lane))
+        return seats

@@ -1,0 +1,123 @@
+"""A lane: one model as its provider counts it, with everything that all roles asking it must share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+from annotators.config import LIMITS, ModelConfig, ModelsConfig
+from annotators.health import Health
+from annotators.interface import Provider, RawAnswer, Request, answer_schema
+from annotators.limits import Gate, Limits
+from schemas.errors import InputError
+from schemas.messages import TextPart
+from schemas.usage import Usage
+
+_CHARACTERS_PER_TOKEN = 4.0
+_TOKENS_PER_IMAGE = 1000.0
+_TOKENS_OF_ANSWER = 500.0
+_WEIGHT_OF_NEW = 0.05
+
+
+@dataclass
+class Counts:
+    """What happened on a lane so far in this process."""
+
+    answers: int = 0
+    ledger_hits: int = 0
+    throttled: int = 0
+    retries: int = 0
+    repairs: int = 0
+    failures: int = 0
+
+
+class Lane:
+    """One model: its provider, its gate, its health, its costs. `name` is how lines for the user call it.
+
+    `usage` counts every answer used, ledger hits at the price once paid; `paid` only those made in this process.
+    """
+
+    def __init__(
+        self, name: str, config: ModelConfig, provider: Provider, limits: Limits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        own = provider.capabilities.in_flight
+        self.name, self.config, self.provider = name, config, provider
+        self.gate = Gate(limits if own is None else Limits(own, limits.rpm, limits.tpm), loop)
+        self.health = Health(name, loop)
+        self.counts = Counts()
+        self.usage = Usage()
+        self.paid = Usage()
+        self._mean_tokens: float | None = None
+        self._mean_usd = 0.0
+
+    @property
+    def model(self) -> str:
+        return self.config.model
+
+    def expected_tokens(self, request: Request) -> float:
+        """What a call will take from tokens/min: the mean of the answers so far, before the first a rough count."""
+        if self.config.tpm is None:
+            return 0.0
+        return rough_tokens(request) if self._mean_tokens is None else self._mean_tokens
+
+    @property
+    def expected_usd(self) -> float:
+        return self._mean_usd
+
+    def learn(self, raw: RawAnswer) -> None:
+        """Count one paid answer, and take it into the means."""
+        tokens, usd = raw.tokens_in + raw.tokens_out, raw.usd
+        self.paid += Usage(calls=1, tokens_in=raw.tokens_in, tokens_out=raw.tokens_out, usd=usd)
+        first = self._mean_tokens is None
+        new = 1.0 if first else _WEIGHT_OF_NEW
+        before = 0.0 if self._mean_tokens is None else self._mean_tokens
+        self._mean_tokens = before + new * (tokens - before)
+        self._mean_usd += new * (usd - self._mean_usd)
+
+    def blot(self, text: str) -> str:
+        """`text` without any key of the provider's."""
+        for secret in self.provider.secrets:
+            if secret:
+                text = text.replace(secret, "***")
+        return text
+
+
+def rough_tokens(request: Request) -> float:
+    """Tokens of a request and its answer, guessed from its length: within a factor of two or so."""
+    texts = sum(len(part.text) for m in request.messages for part in m.parts if isinstance(part, TextPart))
+    schema = 0 if request.answer is None else len(answer_schema(request.answer))
+    answer = float(request.sampling.get("max_tokens") or _TOKENS_OF_ANSWER)
+    return (texts + schema) / _CHARACTERS_PER_TOKEN + len(request.images) * _TOKENS_PER_IMAGE + answer
+
+
+def limits_of(models: ModelsConfig, roles: tuple[str, ...], shares: int = 1) -> dict[tuple[str, ...], Limits]:
+    """The limits of every lane that `roles` use, divided by `shares` workers.
+
+    Roles that ask the same model share its limits, so each limit may be given at one of them; given twice it must be
+    the same.
+
+    Raises:
+        InputError: two roles disagree about one model.
+    """
+    given: dict[tuple[str, ...], dict[str, tuple[float, str]]] = {}
+    found: dict[tuple[str, ...], Limits] = {}
+    for role in roles:
+        for config in models.of(role):
+            lane = given.setdefault(config.lane, {})
+            for key in LIMITS:
+                value = getattr(config, key)
+                if key not in config.model_fields_set or value is None:
+                    continue
+                if key in lane and lane[key][0] != value:
+                    other = f"models.{lane[key][1]}.{key} is {json.dumps(lane[key][0])}"
+                    raise InputError(
+                        f"models.{role}.{key}: {json.dumps(value)}, but {other} for the same model {config.model}, "
+                        "whose limits are counted together; make them equal"
+                    )
+                lane[key] = (value, role)
+    for name, lane in given.items():
+        values = {key: value for key, (value, _) in lane.items()}
+        in_flight = int(values.get("in_flight", ModelConfig.model_fields["in_flight"].default))
+        found[name] = Limits(in_flight, values.get("rpm"), values.get("tpm")).share(shares)
+    return found
