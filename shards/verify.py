@@ -136,7 +136,9 @@ def _differs(file: str, sha256: str, count: int, said: object) -> str:
     if said.get("bytes") != count:
         return f"{file}: has {count:,} bytes, the manifest says {said.get('bytes')}"
     return (
-        "" if said.get("sha256") == sha256 else f"{file}: has the sha256 {sha256}, the manifest says {said['sha256']}"
+        ""
+        if said.get("sha256") == sha256
+        else f"{file}: has the sha256 {sha256}, the manifest says {said.get('sha256')}"
     )
 
 

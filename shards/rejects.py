@@ -1,0 +1,63 @@
+"""Reading what was rejected, and reopening shards whose plans failed for want of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.draft import ErrorClass
+from schemas.errors import DamageError, InputError
+from shards.manifest import read_run
+from shards.names import MANIFEST, REJECTS, SHARDS, ShardName, parse_name
+from shards.tables import read_rejects
+from storage import paths
+
+WORTH_ANOTHER_TRY = frozenset({str(ErrorClass.RETRYABLE), str(ErrorClass.REPAIRABLE)})
+_SHOWN = ("id", "ordinal", "split", "task", "stage", "reason", "class", "detail", "attempts", "usd", "last_answer")
+
+
+def rejections(out: str) -> Iterator[tuple[ShardName, dict[str, Any]]]:
+    """Every rejection of the finished shards of `out`, without drafts, in the order of the plan.
+
+    Raises:
+        InputError: `out` is not the folder of a run.
+        DamageError: a rejects file cannot be read.
+    """
+    read_run(out)
+    for name in _committed(out):
+        uri = paths.join(out, name.rejects)
+        try:
+            _, rows = read_rejects(paths.read_bytes(uri), [*_SHOWN, "request_key"])
+        except (OSError, ValueError) as error:
+            raise DamageError(f"{uri}: {error}") from error
+        for row in rows:
+            yield name, row
+
+
+def reopen(out: str) -> tuple[list[ShardName], list[str]]:
+    """Take the finish mark from every shard that a provider's failure cost a sample, so that a rerun makes it anew.
+
+    Final rejections and those of filters would come out the same, so shards that have only such are left alone.
+
+    Returns:
+        the shards reopened, and the request keys whose stored answers were unusable.
+    """
+    shards: dict[ShardName, None] = {}
+    keys = []
+    for name, row in rejections(out):
+        if row["class"] in WORTH_ANOTHER_TRY:
+            shards[name] = None
+            keys += [row["request_key"]] if row["request_key"] else []
+    if shards:
+        paths.remove(paths.join(out, MANIFEST))
+    for name in shards:
+        paths.remove(paths.join(out, name.index_file))
+    return list(shards), keys
+
+
+def _committed(out: str) -> list[ShardName]:
+    indexes = [f for f in paths.list_files(paths.join(out, SHARDS)) if f.endswith(".parquet")]
+    found = sorted(name for f in indexes if (name := parse_name(f.removesuffix(".parquet"))) is not None)
+    if not found:
+        raise InputError(f"{paths.join(out, REJECTS)}: no shard is finished yet")
+    return found
