@@ -1,0 +1,117 @@
+"""Where a cut-out goes on its canvas: its box in pixels, from what staging says and from where its photo cut it off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from annotators.offline.cutout import Cutout, NoCutout
+from annotators.offline.staging import Placement
+from annotators.offline.stature import Stature
+
+_LARGEST_ENLARGEMENT = 3.2
+_SIDES = {"left": "right", "right": "left"}
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A box on the canvas, in pixels, that a cut-out is fitted into.
+
+    Attributes:
+        left, top, width, height: the box; it may reach past the canvas.
+        flip: whether the cut-out is mirrored.
+        grounded: whether it stands on something and throws a contact shadow.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    flip: bool
+    grounded: bool
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What subjects are placed on: its size, pixels; whether it is a studio; whether it has any ground."""
+
+    width: int
+    height: int
+    studio: bool
+    ground: bool = True
+
+
+def stand(cut: Cutout, placement: Placement, stature: Stature, canvas: Canvas, row: int) -> Stand:
+    """The box of one of `row` subjects beside each other.
+
+    Raises:
+        NoCutout: its photo cuts it off on a side that the canvas would show.
+    """
+    height, width = cut.rgba.shape[:2]
+    tallest = placement.height * canvas.height * _shown(stature, row)
+    widest = canvas.width * (0.6 if row == 1 else 1.12 / row)
+    if canvas.studio and row == 1:
+        tallest, widest = max(tallest, 0.4 * canvas.height), 0.72 * canvas.width
+    scale = min(tallest / height, widest / width, _LARGEST_ENLARGEMENT)
+    box_width, box_height = max(8, round(width * scale)), max(8, round(height * scale))
+    middle = placement.x * canvas.width
+    left = round(middle - box_width / 2)
+    margin = round(0.02 * canvas.width)
+    left = min(max(left, margin), max(margin, canvas.width - margin - box_width))
+    flip = False
+    if "top" in cut.cut_off:
+        raise NoCutout("the photo cuts off its upper part")
+    sides = cut.cut_off & {"left", "right"}
+    if sides:
+        side = _edge_of(placement.x)
+        if len(sides) > 1 or not side:
+            raise NoCutout(f"the photo cuts off its {' and its '.join(sorted(sides))} side")
+        flip = side not in sides
+        left = 0 if side == "left" else canvas.width - box_width
+    grounded = "bottom" not in cut.cut_off and not (stature.floats and not canvas.studio) and canvas.ground
+    return Stand(left, _baseline(cut, stature, canvas, box_height) - box_height, box_width, box_height, flip, grounded)
+
+
+def stand_instead(cut: Cutout, old: Cutout, canvas: Canvas) -> Stand:
+    """The box that takes the place of a removed subject: the same middle and foot, about the same area."""
+    height, width = cut.rgba.shape[:2]
+    factor = canvas.width / old.size[0]
+    old_left, old_top, old_right, old_bottom = (side * factor for side in old.box)
+    old_width, old_height = old_right - old_left, old_bottom - old_top
+    if cut.cut_off - {"bottom"} or ("bottom" in cut.cut_off and "bottom" not in old.cut_off):
+        raise NoCutout("the photo cuts it off where the picture would show it whole")
+    scale = (old_width * old_height / (width * height)) ** 0.5 * 1.04
+    scale = min(scale, 1.3 * old_height / height, 1.3 * old_width / width, 0.9 * canvas.height / height)
+    scale = min(scale, 0.96 * canvas.width / width, 1.4 * _LARGEST_ENLARGEMENT)
+    box_width, box_height = max(8, round(width * scale)), max(8, round(height * scale))
+    left = round((old_left + old_right) / 2 - box_width / 2)
+    left = min(max(left, 0), max(0, canvas.width - box_width))
+    bottom = canvas.height if "bottom" in cut.cut_off else min(round(old_bottom), canvas.height - 1)
+    bottom = max(bottom, box_height + round(0.03 * canvas.height))
+    return Stand(left, bottom - box_height, box_width, box_height, False, "bottom" not in cut.cut_off)
+
+
+def _shown(stature: Stature, row: int) -> float:
+    """Alone, a small thing is shown larger than beside others: nothing tells its size."""
+    return stature.share if row > 1 else 0.35 + 0.65 * stature.share
+
+
+def _edge_of(x: float) -> str:
+    return "left" if x < 0.4 else "right" if x > 0.6 else ""
+
+
+def _baseline(cut: Cutout, stature: Stature, canvas: Canvas, height: int) -> int:
+    """The row, in pixels, that the subject's foot is on: the nearer (larger) it is, the lower."""
+    share = height / canvas.height
+    if "bottom" in cut.cut_off:
+        return canvas.height
+    if not canvas.ground:
+        return round((0.5 + share / 2) * canvas.height)
+    if stature.floats and not canvas.studio:
+        return round(min(0.9, 0.08 + 0.12 * (1 - share) + share) * canvas.height)
+    if canvas.studio:
+        return round(min(0.93, 0.74 + 0.22 * share) * canvas.height)
+    return round(min(0.965, 0.83 + 0.26 * share) * canvas.height)
