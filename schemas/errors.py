@@ -45,3 +45,9 @@ class ImageError(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def error_of(exit_code: int, line: str) -> PlumblineError:
+    """The error that ends the command with this exit code and this line."""
+    kinds = {kind.exit_code: kind for kind in (InputError, StoppedError, DamageError, InterruptedRun)}
+    return kinds.get(exit_code, PlumblineError)(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import DamageError, InputError
@@ -55,6 +56,33 @@ def iterate(out: str, split: str = "train") -> Iterator[Raw]:
             except (KeyError, ValueError) as error:
                 raise DamageError(f"{shard}: sample {sample['__key__']} has no readable JSON ({error})") from error
             yield sample
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample as a trainer sees it.
+
+    Attributes:
+        id: hex.
+        json: its record (docs/realign.md says what each key holds).
+        images: JPEG bytes by name: `image_1`, `image_2`, ..., `target`.
+    """
+
+    id: str
+    json: dict[str, Any]
+    images: dict[str, bytes]
+
+
+def read_samples(out: str, split: str = "train") -> Iterator[Sample]:
+    """Each sample of a split of an output folder, with bytes of its own, in the order of the shards.
+
+    Raises:
+        InputError: the folder has no shard of this split.
+        DamageError: a shard is damaged.
+    """
+    for raw in iterate(out, split):
+        images = {suffix.rpartition(".")[0]: bytes(data) for suffix, data in raw.items() if suffix.endswith(".jpg")}
+        yield Sample(raw["__key__"], raw["json"], images)
 
 
 def shards_of(out: str, split: str) -> list[str]:

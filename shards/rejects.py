@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.draft import ErrorClass
+from schemas.draft import Draft, ErrorClass
 from schemas.errors import DamageError, InputError
 from shards.manifest import read_run
 from shards.names import MANIFEST, REJECTS, SHARDS, ShardName, parse_name
@@ -61,3 +61,18 @@ def _committed(out: str) -> list[ShardName]:
     if not found:
         raise InputError(f"{paths.join(out, REJECTS)}: no shard is finished yet")
     return found
+
+
+def rejected_drafts(out: str) -> Iterator[Draft]:
+    """The draft of every rejection that has one: those of filters.
+
+    Raises:
+        DamageError: a rejects file cannot be read.
+    """
+    for name in _committed(out):
+        uri = paths.join(out, name.rejects)
+        try:
+            _, rows = read_rejects(paths.read_bytes(uri), ["draft"])
+            yield from (Draft.model_validate_json(row["draft"]) for row in rows if row["draft"])
+        except (OSError, ValueError) as error:
+            raise DamageError(f"{uri}: {error}") from error

@@ -1,0 +1,1 @@
+"""The `plumbline` command: thin glue between the words typed and the rooms."""

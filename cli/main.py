@@ -1,0 +1,126 @@
+"""`plumbline`: every command, its options, and how an error becomes one line and an exit code.
+
+Nothing heavy is imported here; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from schemas.errors import PlumblineError
+
+app = typer.Typer(
+    name="plumbline",
+    help="Curates the data that aligns image generators: planned, annotated, filtered, and written as verified shards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+pool_app = typer.Typer(help="Reference pools.", no_args_is_help=True)
+app.add_typer(pool_app, name="pool")
+
+Config = Annotated[str, typer.Argument(help="A configuration file (YAML); see configs/.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration; dots reach inside."),
+]
+BEAM = {"allow_extra_args": True, "ignore_unknown_options": False}
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Where the datasets go, each in its folder.")] = "demo",
+    samples: Annotated[int, typer.Option(min=1, help="How many samples to plan.")] = 400,
+) -> None:
+    """Make a dataset from the embedded toy world, offline, in a minute or two."""
+    from cli.demo import run
+
+    run(out, samples)
+
+
+@pool_app.command("index")
+def pool_index(
+    source: Annotated[str, typer.Argument(help="A folder of characters/ objects/ scenes/, JSONL, Parquet or tars.")],
+    out: Annotated[str, typer.Option(help="The index to write (Parquet).")],
+    license: Annotated[
+        list[str] | None,
+        typer.Option("--license", help="Keep only references of this license; may be given several times."),
+    ] = None,
+    min_side: Annotated[int, typer.Option(min=1, help="Images with a shorter side are left out, in pixels.")] = 64,
+) -> None:
+    """Index a reference pool: sizes, digests, captions and licenses, with a reason for every image left out."""
+    from cli.pool import run
+
+    run(source, out, license, min_side)
+
+
+@app.command(context_settings=BEAM)
+def realign(
+    context: typer.Context,
+    config: Config,
+    out: Annotated[str, typer.Option(help="The output folder; an unfinished one is resumed.")],
+    settings: Settings = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its share of every limit.")] = 1,
+    slice: Annotated[str, typer.Option(metavar="I/N", help="Make only every N-th shard, from the I-th on.")] = "1/1",
+    worker: Annotated[str, typer.Option(hidden=True, help="Set by the parent of a worker process.")] = "",
+) -> None:
+    """Make a Re-Align dataset. Options for Apache Beam follow after `--`."""
+    from cli.realign import run
+
+    run(config, out, settings or [], workers, slice, worker, context.args)
+
+
+@app.command()
+def verify(out: Annotated[str, typer.Argument(help="A finished output folder.")]) -> None:
+    """Prove that every file is what the manifest says; exit 4 and name each that is not."""
+    from cli.outputs import run_verify
+
+    run_verify(out)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[str], typer.Argument(help="The folders that slices of one run were written to.")],
+    out: Annotated[str, typer.Option(help="The folder for the whole; may be one of them.")],
+) -> None:
+    """Join the slices of one run, verify that nothing is missing, and write the manifest."""
+    from cli.outputs import run_merge
+
+    run_merge(folders, out)
+
+
+@app.command()
+def rejects(
+    out: Annotated[str, typer.Argument(help="An output folder.")],
+    retry: Annotated[bool, typer.Option("--retry", help="Reopen shards that lack an answer, to run again.")] = False,
+    ledger: Annotated[str | None, typer.Option(help="With --retry: the run's ledger, if not the default one.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="How many rejections to show in full.")] = 10,
+) -> None:
+    """Count what was rejected, by stage and reason, and show examples."""
+    from cli.outputs import run_rejects
+
+    run_rejects(out, retry, ledger, limit)
+
+
+def main() -> None:
+    """Run the command line; an error meant for the user is one line on stderr and its own exit code."""
+    try:
+        app()
+    except PlumblineError as error:
+        sys.stdout.flush()
+        print(f"plumbline: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("plumbline: interrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""`plumbline verify`, `merge` and `rejects`: what is done with an output folder."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import Any
+
+from schemas.errors import DamageError
+
+
+def run_verify(out: str) -> None:
+    """Check everything; each problem is a line, and any problem is exit 4."""
+    from shards.manifest import read_manifest
+    from shards.verify import verify
+
+    problems = verify(out)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise DamageError(f"{out}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+    manifest = read_manifest(out)
+    assert manifest is not None
+    counts = manifest["counts"]
+    sums = f"{counts['planned']:,} planned = {counts['kept']:,} kept + {counts['rejected']:,} rejected"
+    print(f"{out}: sound; {len(manifest['files']):,} files, {sums}")
+
+
+def run_merge(folders: list[str], out: str) -> None:
+    """Join slices; the result is verified before the command says that it is whole."""
+    from cli.making import say_result
+    from shards.merge import merge
+
+    manifest = merge(folders, out)
+    say_result(manifest, out, already=False)
+    run_verify(out)
+
+
+def run_rejects(out: str, retry: bool, ledger: str | None, limit: int) -> None:
+    """Counts by stage and reason, then examples; or, with `retry`, reopen what another attempt may mend."""
+    from collections import Counter
+
+    from shards.rejects import rejections
+
+    if retry:
+        return _reopen(out, ledger)
+    rows = [row for _, row in rejections(out)]
+    print(f"{out}: {len(rows):,} rejected")
+    counts = Counter((row["stage"], row["reason"], row["class"]) for row in rows)
+    for (stage, reason, kind), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        print(f"  {count:>8,}  {stage:<9} {reason:<14} {kind}")
+    for row in _spread(rows, limit):
+        print(f"\n{row['id']}  {row['split']} {row['ordinal']}  {row['task']}  {row['stage']}: {row['reason']}")
+        for name in ("detail", "last_answer"):
+            if row[name]:
+                print(f"  {name}: {one_line(row[name])}")
+    return None
+
+
+def one_line(text: str, width: int = 200) -> str:
+    """The text on one line, cut to `width` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 3] + "..."
+
+
+def _spread(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """At most `limit` rows, the reasons in turn, so that a common one does not hide the others."""
+    by_reason: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_reason.setdefault((row["stage"], row["reason"]), []).append(row)
+    in_turn = [row for rank in zip_longest(*by_reason.values()) for row in rank if row is not None]
+    return in_turn[:limit]
+
+
+def _reopen(out: str, ledger: str | None) -> None:
+    from annotators.ledger import open_ledger
+    from shards.rejects import reopen
+
+    shards, keys = reopen(out)
+    if not shards:
+        print(f"{out}: nothing to retry; every rejection is final, or a filter's")
+        return
+    if keys:
+        opened = open_ledger(ledger)
+        try:
+            opened.forget(keys)
+        finally:
+            opened.close()
+    print(f"{out}: {len(shards):,} shards reopened; run the command that made them again")

@@ -1,0 +1,26 @@
+"""`plumbline realign`: from a configuration to committed shards."""
+
+from __future__ import annotations
+
+from pipelines import config as configs
+from pipelines.shares import Share
+
+
+def run(
+    config: str,
+    out: str,
+    settings: list[str],
+    workers: int,
+    slice_text: str,
+    worker_text: str,
+    beam_options: list[str],
+) -> None:
+    """Make the dataset, or this process's share of it."""
+    from cli.making import make
+
+    loaded = configs.load(config, settings, dataset="realign")
+    share = Share.parse(slice_text, "--slice")
+    command = ["realign", config, "--out", out, "--slice", slice_text]
+    command += [part for setting in settings for part in ("--set", setting)]
+    worker = Share.parse(worker_text, "--worker") if worker_text else None
+    make(loaded, config, out, share, workers, worker, command, beam_options)

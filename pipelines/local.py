@@ -1,0 +1,91 @@
+"""A local run: waves of shards on Beam's FnApiRunner, in threads of one process that share one engine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from annotators.engine import INTERRUPTED
+from annotators.errors import Stop
+from pipelines import waves
+from pipelines.datasets import graph_of
+from pipelines.spec import RunSpec, ShardRange, close_session, session
+
+LOCAL_RUNNER = "--runner=FnApiRunner"
+"""Named always: Beam's default runner tries to fetch another one and then behaves differently."""
+
+
+class LocalRun:
+    """Makes `shards` in the background; the caller watches and may stop it.
+
+    Args:
+        beam_options: what the user put after `--`, passed to Beam as it is.
+    """
+
+    def __init__(self, spec: RunSpec, shards: Sequence[ShardRange], beam_options: Sequence[str] = ()) -> None:
+        self._spec, self._shards = spec, list(shards)
+        self._options = list(beam_options)
+        if not any(o == "--runner" or o.startswith("--runner=") for o in self._options):
+            self._options.append(LOCAL_RUNNER)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="run", daemon=True)
+
+    def start(self) -> None:
+        """Open the session, then begin; errors of opening are raised here."""
+        self._engine = session(self._spec).engine
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most `seconds`; True when the run has ended. Raises what a wave raised."""
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why the run ends early; None while it does not."""
+        return self._engine.stopped
+
+    def progress(self) -> dict[str, float]:
+        """The numbers of the live line."""
+        now = self._engine.progress()
+        return {
+            "done": now.done,
+            "in_flight": now.in_flight,
+            "throttled": now.throttled,
+            "tokens": now.tokens,
+            "usd": now.usd,
+        }
+
+    def interrupt(self) -> None:
+        """Stop in order: remaining plans drain unasked, shards that miss one are not committed."""
+        self._engine.stop(Stop(INTERRUPTED, "interrupted; the same command resumes"))
+
+    def close(self) -> None:
+        """Close the session, and with it the engine."""
+        close_session(self._spec)
+
+    def _run(self) -> None:
+        dealt = waves.Waves(self._shards, self._spec.config.output.shard_samples)
+        try:
+            waves.run(dealt, self._make, lambda: self.stopped is not None)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self._error = error
+
+    def _make(self, wave: list[ShardRange]) -> None:
+        run_pipeline(self._spec, wave, self._options)
+
+
+def run_pipeline(spec: RunSpec, shards: list[ShardRange], options: Sequence[str]) -> None:
+    """One Beam job over `shards`."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+    graph_of(spec.config.dataset)(pipeline, spec, shards)
+    pipeline.run().wait_until_finish()

@@ -1,0 +1,98 @@
+"""Before a run: resolve what the configuration names, refuse what cannot work, and write run.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pipelines.config import RealignConfig, RunConfig
+from pipelines.places import cache_folder
+from pipelines.realign import ROLES
+from pipelines.shares import Share
+from pipelines.spec import RunSpec, ShardRange, ranges
+from schemas.errors import InputError
+from schemas.version import VERSION
+from shards.commit import finished
+from shards.manifest import write_run
+from storage import paths
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that may begin.
+
+    Attributes:
+        shards: this process's share of all shards.
+        left: those of them that are not finished yet.
+        indexed: what indexing a raw pool left out, or None where the pool was an index.
+        notes: what is not computed and why, by score.
+    """
+
+    spec: RunSpec
+    shards: list[ShardRange]
+    left: list[ShardRange]
+    indexed: Any
+    notes: dict[str, str]
+
+    @property
+    def planned(self) -> int:
+        """How many samples are still to be made here."""
+        return sum(shard.last - shard.first for shard in self.left)
+
+
+def prepare(config: RunConfig, path: str, out: str, share: Share) -> Prepared:
+    """Resolve, check and begin a run; nothing is asked of a model.
+
+    Raises:
+        InputError: whatever the user must mend, as one line.
+    """
+    realign = cast(RealignConfig, config)
+    pool, run, notes = _resolved(realign, path)
+    shards = ranges(config.samples, config.splits, config.output.shard_samples)
+    counts = {split: sum(1 for s in shards if s.name.split == split) for split in config.splits}
+    run_hash = write_run(out, {**run, "shards": counts})
+    paths.sweep_temporaries(out)
+    spec = RunSpec(config, out, pool.path, run_hash, share)
+    own = share.of_items(shards)
+    left = [shard for shard in own if finished(out, shard.name, run_hash) is None]
+    return Prepared(spec, own, left, pool.report, notes)
+
+
+def _resolved(config: RealignConfig, path: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """(pool, what shapes the bytes, notes)"""
+    from filters.config import build
+    from pools.plans import Planner
+    from pools.pool import Pool
+    from pools.tasks import load_tasks
+    from prompts.catalogue import Catalogue
+
+    for role in ROLES:
+        config.models.of(role)
+    tasks = load_tasks(config.tasks_file)
+    pool = Pool.open(config.pool, cache_folder())
+    try:
+        Planner(pool, tasks, config.planning)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    catalogue = Catalogue(config.prompts)
+    filters = build(config.filters)
+    if filters.vocabulary is not None:
+        filters.vocabulary(pool.column("caption").to_pylist())
+    wanted = config.tasks or tasks
+    chosen = {name: task.model_dump(mode="json") for name, task in tasks.items() if name in wanted}
+    run = {
+        "dataset": config.dataset,
+        "pool": pool.digest,
+        "samples": config.samples,
+        "reasonings": config.reasonings,
+        "planning": config.planning.model_dump(mode="json"),
+        "tasks": chosen,
+        "models": config.models.shaping(ROLES),
+        "prompts": {name: digest for name, digest in catalogue.hashes().items() if name.startswith("realign/")},
+        "filters": {"config": config.filters.model_dump(mode="json"), "weights": filters.digest},
+        "output": config.output.model_dump(mode="json"),
+        # A patch release makes the same bytes; any other may not.
+        "versions": {"plumbline": VERSION.rpartition(".")[0]},
+        "notes": filters.notes,
+    }
+    return pool, run, filters.notes

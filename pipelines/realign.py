@@ -1,0 +1,144 @@
+"""Re-Align (arXiv 2601.05124): in-context generation and editing samples with structured reasoning.
+
+The figure "data pipeline", arrow by arrow: references are drawn by task (a), a writer gives the instruction (b), then,
+side by side and blind to each other, a reasoner gives N IC-CoTs without the target (c) and a painter gives the target
+without the reasoning (d); filters compare the two (e).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from annotators.errors import Failure
+from annotators.interface import Answer, Facts, Models
+from annotators.models import side_by_side
+from schemas.answers import WriterAnswer, writer_answer
+from schemas.draft import Draft, ErrorClass, Reasoning
+from schemas.iccot import ICCoT
+from schemas.plan import Plan
+from schemas.tasks import Role, Task
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+    from pipelines.spec import RunSpec, ShardRange
+    from prompts.catalogue import Catalogue
+
+ROLES = ("writer", "reasoner", "painter")
+
+
+def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> beam.PCollection[str]:
+    """The figure as a Beam graph; gives the name of each committed shard."""
+    import apache_beam as beam
+
+    from pipelines.transforms import Annotate, Plans, Score, WriteShards
+
+    plans = p | "Plan" >> Plans(spec, shards)  # (a) deterministic: (seed, split, ordinal) -> task, references
+    drafts = plans | "Spread plans" >> beam.Reshuffle() | "Annotate" >> Annotate(spec)  # (b) (c) (d) network-bound
+    scored = drafts | "Spread drafts" >> beam.Reshuffle() | "Score" >> Score(spec)  # (e) decode and CLIP, device-bound
+    return scored | "Write shards" >> WriteShards(spec, shards)  # kept and rejected, one commit per shard
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stages b, c and d for one plan: a plain async function of (plan, models), without Beam.
+
+    Attributes:
+        catalogue: the prompts.
+        tasks: by name; a plan's task gives the prompts their definition.
+        reasonings: N, the number of IC-CoTs drawn.
+    """
+
+    catalogue: Catalogue
+    tasks: Mapping[str, Task]
+    reasonings: int = 1
+
+    async def __call__(self, plan: Plan, models: Models) -> Draft:
+        """Plan in, draft out.
+
+        Raises:
+            Failure: a plan that no draft can be made of: the writer calls it infeasible, or a model gave no answer.
+        """
+        wrote = await self.write_instruction(plan, models)  # (b) adaptive instruction generation
+        instruction = wrote.parsed.instruction.strip()
+        painted, thoughts = await side_by_side(
+            self.paint_target(plan, instruction, models),  # (d) target image generation: no reasoning
+            self.reason(plan, instruction, models),  # (c) reasoning text generation: no target
+        )
+        assert painted.image is not None
+        return Draft(
+            plan=plan,
+            instruction=instruction,
+            prompt=interleaved(plan, instruction),
+            reasonings=distinct([thought.parsed for thought in thoughts]),
+            target=painted.image,
+            provenance={"writer": wrote.source, "reasoner": thoughts[0].source, "painter": painted.source},
+            usage=models.usage,
+        )
+
+    async def write_instruction(self, plan: Plan, models: Models) -> Answer[WriterAnswer]:
+        """(b) References and task in, instruction out; an infeasible combination ends here, before an image is paid."""
+        prompt = self.catalogue.render("realign/writer", plan=plan, task=self.tasks[plan.task])
+        schema = writer_answer(len(plan.references))
+        wrote = await models.ask("writer", prompt, answer=schema, facts=Facts(plan=plan))
+        if not wrote.parsed.feasible:
+            raise Failure(
+                "writer",
+                "infeasible",
+                ErrorClass.PLANNED,
+                wrote.parsed.reason,
+                attempts=wrote.attempts,
+                last_answer=wrote.text,
+                request_key=wrote.key,
+            )
+        return wrote
+
+    async def reason(self, plan: Plan, instruction: str, models: Models) -> Sequence[Answer[ICCoT]]:
+        """(c) References and instruction in, up to N IC-CoTs out; a draw that fails costs only itself."""
+        draws = await side_by_side(*(self._draw(plan, instruction, models, k) for k in range(self.reasonings)))
+        thoughts = [draw for draw in draws if isinstance(draw, Answer)]
+        if not thoughts:
+            raise next(draw for draw in draws if isinstance(draw, Failure))
+        return thoughts
+
+    async def paint_target(self, plan: Plan, instruction: str, models: Models) -> Answer[None]:
+        """(d) References and instruction in, target out; an edit is asked for in the size of its base image."""
+        prompt = self.catalogue.render(
+            "realign/painter", plan=plan, task=self.tasks[plan.task], instruction=instruction
+        )
+        facts = Facts(plan=plan, instruction=instruction)
+        return await models.paint("painter", prompt, size=size_of_base(plan), facts=facts)
+
+    async def _draw(self, plan: Plan, instruction: str, models: Models, k: int) -> Answer[ICCoT] | Failure:
+        prompt = self.catalogue.render(
+            "realign/reasoner", plan=plan, task=self.tasks[plan.task], instruction=instruction, draw=k
+        )
+        references = len(plan.references)
+        facts = Facts(plan=plan, instruction=instruction, focus=prompt.focus)
+        try:
+            return await models.ask(
+                "reasoner", prompt, answer=lambda text: ICCoT.parse(text, references), draw=k, facts=facts
+            )
+        except Failure as failure:
+            return failure
+
+
+def interleaved(plan: Plan, instruction: str) -> str:
+    """The interleaved prompt: each image's placeholder in order, then the instruction."""
+    return " ".join([*(f"<image_{i}>" for i in range(1, len(plan.references) + 1)), instruction])
+
+
+def distinct(thoughts: Sequence[ICCoT]) -> tuple[Reasoning, ...]:
+    """Each different IC-CoT once, in the order drawn, with how many draws gave it."""
+    counts: dict[ICCoT, int] = {}
+    for thought in thoughts:
+        counts[thought] = counts.get(thought, 0) + 1
+    return tuple(Reasoning(iccot=thought, draws=n) for thought, n in counts.items())
+
+
+def size_of_base(plan: Plan) -> tuple[int, int] | None:
+    """(width, height) of the image to edit; None for generation, where the painter chooses."""
+    bases = plan.of_role(Role.BASE)
+    return (bases[0][1].width, bases[0][1].height) if bases else None

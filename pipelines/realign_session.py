@@ -1,0 +1,138 @@
+"""What one process holds open for a Re-Align run: the planner, the models, the filters, and how a sample is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from pipelines.config import RealignConfig
+from pipelines.places import cache_folder
+from pipelines.realign import ROLES, Recipe
+from pipelines.spec import RunSpec, ShardRange
+from schemas.draft import Draft, Rejection
+from schemas.errors import ImageError
+from schemas.plan import Plan, Stress
+from schemas.references import ImageRef
+from schemas.usage import total
+from shards.commit import ShardSample, write_shard
+from shards.tables import Column, Footer
+from storage import images, paths
+
+if TYPE_CHECKING:
+    from filters.config import FilterSet
+
+OWN_COLUMNS: tuple[Column, ...] = (
+    ("task", "string"),
+    ("subtype", "string"),
+    ("instruction", "string"),
+    ("references", "int"),
+    ("reasonings", "int"),
+    ("stress", "string"),
+    ("target_phash", "string"),
+)
+
+
+class RealignSession:
+    """Opens on first use, in whichever process runs a step of the graph; its threads share it."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        from annotators.engine import Engine, EngineSpec
+        from filters.config import build
+        from pools.plans import Planner
+        from pools.pool import TOYWORLD, Pool
+        from pools.tasks import load_tasks
+        from prompts.catalogue import Catalogue
+
+        config = cast(RealignConfig, spec.config)
+        tasks = load_tasks(config.tasks_file)
+        self.spec, self._config = spec, config
+        self._planner = Planner(Pool.open(spec.pool, cache_folder()), tasks, config.planning)
+        self._recipe = Recipe(Catalogue(config.prompts), tasks, config.reasonings)
+        self._filters: FilterSet = build(config.filters)
+        world = "toyworld" if config.pool == TOYWORLD else "photos"
+        self.engine = Engine(
+            EngineSpec(
+                models=config.models,
+                roles=ROLES,
+                ledger=config.ledger,
+                budget=config.budget,
+                shares=spec.share.of,
+                world=world,
+            )
+        )
+
+    def plans(self, shard: ShardRange) -> Iterator[Plan]:
+        """(a) The plans of a shard's range."""
+        for plan in self._planner.plans(shard.name.split, range(shard.first, shard.last)):
+            yield plan if plan.stress is Stress.NONE else self._stressed(plan)
+
+    def recipe(self) -> Callable[..., Any]:
+        """(b) (c) (d)"""
+        return self._recipe
+
+    def score(self, drafts: Sequence[Draft]) -> list[Draft | Rejection]:
+        """(e) Each draft with its scores, or the rejection that a filter made of it."""
+        return self._filters.run(drafts)
+
+    def commit(self, shard: ShardRange, outcomes: Sequence[Draft | Rejection]) -> Footer:
+        """Write what was kept and what was rejected of a whole range as one shard."""
+        drafts = [o for o in outcomes if isinstance(o, Draft)]
+        rejections = [o for o in outcomes if isinstance(o, Rejection)]
+        return write_shard(
+            self.spec.out,
+            shard.name,
+            [self._sample(draft) for draft in drafts],
+            rejections,
+            run_hash=self.spec.run_hash,
+            planned=shard.last - shard.first,
+            columns=[*OWN_COLUMNS, *((name, "float") for name in self._filters.score_names)],
+            usage=total(outcome.usage for outcome in outcomes),
+        )
+
+    def close(self) -> None:
+        """Close the engine; a later run in this process opens its own."""
+        self.engine.close()
+
+    def _stressed(self, plan: Plan) -> Plan:
+        """The plan with its blurred references really blurred, so that models and shards see the same pixels."""
+        from pools.stress import blurred
+
+        blobs = self.engine.ledger.blobs
+        return plan.model_copy(update={"references": tuple(blurred(r, blobs) for r in plan.references)})
+
+    def _sample(self, draft: Draft) -> ShardSample:
+        plan, image = draft.plan, self._config.output.image
+        write = partial(images.clean, max_side=image.max_side, quality=image.quality)
+        members: list[tuple[str, Any]] = [
+            (f"image_{i}.jpg", partial(_clean, r.reference, write)) for i, r in enumerate(plan.references, 1)
+        ]
+        members.append(("target.jpg", partial(_clean, draft.target, write)))
+        members.append(("json", json.dumps(draft.to_json(self._filters.score_names), ensure_ascii=False).encode()))
+        return ShardSample(
+            id=draft.id,
+            members=members,
+            columns={
+                "task": plan.task,
+                "subtype": plan.subtype,
+                "instruction": draft.instruction,
+                "references": len(plan.references),
+                "reasonings": len(draft.reasonings),
+                "stress": str(plan.stress),
+                "target_phash": images.phash(images.decode(paths.read_bytes(draft.target.uri), max_side=256)),
+                **{name: draft.scores.get(name) for name in self._filters.score_names},
+            },
+            subjects=tuple(dict.fromkeys(r.reference.subject for r in plan.references)),
+            ordinal=plan.ordinal,
+            draft=draft,
+        )
+
+
+def _clean(image: ImageRef, write: Callable[[bytes], images.Clean]) -> bytes:
+    """The JPEG that goes into the tar; an `ImageError` costs the sample, with a reason."""
+    try:
+        data = paths.read_bytes(image.uri)
+    except OSError as error:
+        raise ImageError("missing", f"{image.uri}: {error.strerror or error}") from error
+    return write(data).data

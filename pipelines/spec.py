@@ -1,0 +1,114 @@
+"""What travels to a worker: the configuration and where the output lies. No secret, no open file, no pixels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipelines.config import RunConfig
+from pipelines.shares import Share
+from schemas.draft import Draft, Rejection
+from schemas.plan import Plan
+from shards.names import ShardName
+
+if TYPE_CHECKING:
+    from annotators.engine import Engine
+    from shards.commit import Footer
+
+
+@dataclass(frozen=True)
+class ShardRange:
+    """A shard and the ordinals of its split's plan that it covers: [first, last)."""
+
+    name: ShardName
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: what to make, where, under which hash, and this process's share of it.
+
+    Attributes:
+        pool: the resolved index; `config.pool` is what the user wrote.
+        run_hash: the hash of run.json, which every shard's footer repeats.
+    """
+
+    config: RunConfig
+    out: str
+    pool: str
+    run_hash: str
+    share: Share = field(default_factory=Share)
+
+    @property
+    def key(self) -> str:
+        """What a process keeps its session under."""
+        return f"{self.run_hash} {self.out} {self.share}"
+
+
+class Session(Protocol):
+    """What one process holds open for a run: models, pool, filters. One per process, shared by its threads."""
+
+    spec: RunSpec
+    engine: Engine
+
+    def plans(self, shard: ShardRange) -> Iterator[Plan]: ...
+
+    def recipe(self) -> Callable[..., Any]: ...
+
+    def score(self, drafts: Sequence[Draft]) -> list[Draft | Rejection]: ...
+
+    def commit(self, shard: ShardRange, outcomes: Sequence[Draft | Rejection]) -> Footer: ...
+
+    def close(self) -> None: ...
+
+
+_SESSIONS: dict[str, Session] = {}
+_OPENING = threading.Lock()
+
+
+def session(spec: RunSpec) -> Session:
+    """The session of `spec` in this process, opened on first use."""
+    with _OPENING:
+        found = _SESSIONS.get(spec.key)
+        if found is None:
+            from pipelines.datasets import open_session
+
+            found = _SESSIONS[spec.key] = open_session(spec)
+        return found
+
+
+def close_session(spec: RunSpec) -> None:
+    """Close what `session` opened; nothing happens where it did not."""
+    with _OPENING:
+        found = _SESSIONS.pop(spec.key, None)
+    if found is not None:
+        found.close()
+
+
+def ranges(samples: int, splits: dict[str, float], shard_samples: int) -> list[ShardRange]:
+    """Every shard of a run, split by split.
+
+    The samples are divided over the splits by largest remainder, so that they add up; shard i of a split covers its
+    plan's ordinals [i * shard_samples, (i + 1) * shard_samples).
+    """
+    shards = []
+    for split, planned in planned_per_split(samples, splits).items():
+        of = -(-planned // shard_samples)
+        for i in range(of):
+            first = i * shard_samples
+            shards.append(ShardRange(ShardName(split, i, of), first, min(planned, first + shard_samples)))
+    return shards
+
+
+def planned_per_split(samples: int, splits: dict[str, float]) -> dict[str, int]:
+    """How many samples each split plans; they add up to `samples`."""
+    whole = sum(splits.values())
+    exact = {split: samples * share / whole for split, share in splits.items()}
+    counts = {split: int(value) for split, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda split: (counts[split] - exact[split], split))
+    for split in by_remainder[: samples - sum(counts.values())]:
+        counts[split] += 1
+    return counts

@@ -1,0 +1,197 @@
+"""The steps that every dataset's graph is made of. Glue: what happens inside them is a session's.
+
+Elements are records (`schemas`), never pixels; a step never raises for one bad element, and nothing that comes in
+goes missing: a plan ends as a draft, as a rejection, or, where the run was stopped, it keeps its shard uncommitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.coders import Coder, registry
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipelines.spec import RunSpec, ShardRange, session
+from schemas.base import Record
+from schemas.draft import Draft, Rejection
+from schemas.plan import Plan
+from shards.names import ShardName
+
+SCORED_AT_ONCE = 32
+"""How many drafts are decoded and scored together; bounds the pixels held, not the device's batch."""
+
+_RECORDS = {record.__name__: record for record in (Plan, Draft, Rejection)}
+
+
+class RecordCoder(Coder):
+    """A record as its class name and its JSON: what a shuffle carries."""
+
+    def encode(self, value: Record) -> bytes:
+        return f"{type(value).__name__} {value.model_dump_json()}".encode()
+
+    def decode(self, encoded: bytes) -> Record:
+        name, _, body = encoded.partition(b" ")
+        return _RECORDS[name.decode()].model_validate_json(body)
+
+    def is_deterministic(self) -> bool:
+        return True
+
+
+registry.register_coder(Record, RecordCoder)
+
+
+class Plans(beam.PTransform):
+    """Every plan of `shards`, split by split, in order."""
+
+    def __init__(self, spec: RunSpec, shards: list[ShardRange]) -> None:
+        super().__init__()
+        self._spec, self._shards = spec, shards
+
+    def expand(self, p: beam.Pipeline) -> beam.PCollection:
+        spec = self._spec
+        return (
+            p
+            | "Shards" >> beam.Create(self._shards)
+            | "Plans" >> beam.FlatMap(lambda shard: session(spec).plans(shard)).with_output_types(Record)
+        )
+
+
+class Annotate(beam.PTransform):
+    """Runs the session's recipe on each plan, as many at once as the models' limits allow, in any order."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def expand(self, plans: beam.PCollection) -> beam.PCollection:
+        return plans | beam.ParDo(_Annotate(self._spec)).with_output_types(Record)
+
+
+class _Annotate(beam.DoFn):
+    def __init__(self, spec: RunSpec) -> None:
+        self._spec = spec
+        self._count = Counts("annotate", "plans", "drafts", "rejections", "unasked")
+
+    def start_bundle(self) -> None:
+        opened = session(self._spec)
+        self._window = opened.engine.window(opened.recipe())
+
+    def process(self, plan: Plan) -> Iterator[Record]:
+        self._count("plans")
+        yield from self._ended(self._window.put(plan))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        with self._window:
+            for record in self._ended(self._window.drain()):
+                yield WindowedValue(record, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+    def _ended(self, finished: Iterable[Any]) -> Iterator[Record]:
+        for one in finished:
+            if one.result is not None:
+                self._count("drafts")
+                yield one.result
+            elif one.failure is not None:
+                self._count("rejections")
+                yield one.failure.rejection(one.item)
+            else:
+                self._count("unasked")
+
+
+class Score(beam.PTransform):
+    """Decodes each draft's images once and applies the filters; rejections pass through."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def expand(self, drafts: beam.PCollection) -> beam.PCollection:
+        return drafts | beam.ParDo(_Score(self._spec)).with_output_types(Record)
+
+
+class _Score(beam.DoFn):
+    def __init__(self, spec: RunSpec) -> None:
+        self._spec = spec
+        self._count = Counts("score", "drafts", "kept", "rejected")
+
+    def start_bundle(self) -> None:
+        self._drafts: list[Draft] = []
+
+    def process(self, outcome: Record) -> Iterator[Record]:
+        if isinstance(outcome, Rejection):
+            yield outcome
+            return
+        assert isinstance(outcome, Draft)
+        self._count("drafts")
+        self._drafts.append(outcome)
+        if len(self._drafts) >= SCORED_AT_ONCE:
+            yield from self._scored()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for record in self._scored():
+            yield WindowedValue(record, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+
+    def _scored(self) -> Iterator[Record]:
+        drafts, self._drafts = self._drafts, []
+        for outcome in session(self._spec).score(drafts) if drafts else []:
+            self._count("kept" if isinstance(outcome, Draft) else "rejected")
+            yield outcome
+
+
+class WriteShards(beam.PTransform):
+    """Groups outcomes by shard and commits each shard whose every plan is accounted for; gives their names."""
+
+    def __init__(self, spec: RunSpec, shards: list[ShardRange]) -> None:
+        super().__init__()
+        self._spec, self._shards = spec, shards
+
+    def expand(self, outcomes: beam.PCollection) -> beam.PCollection:
+        size = self._spec.config.output.shard_samples
+        by_shard = outcomes | "Key by shard" >> beam.Map(lambda o: (_shard_key(o, size), o)).with_output_types(
+            tuple[str, Record]
+        )
+        return (
+            by_shard
+            | "Group by shard" >> beam.GroupByKey()
+            | "Commit" >> beam.ParDo(_Commit(self._spec, {_key(s.name): s for s in self._shards}))
+        )
+
+
+class _Commit(beam.DoFn):
+    def __init__(self, spec: RunSpec, shards: dict[str, ShardRange]) -> None:
+        self._spec, self._shards = spec, shards
+        self._count = Counts("shards", "committed", "incomplete")
+
+    def process(self, element: tuple[str, Iterable[Record]]) -> Iterator[str]:
+        key, outcomes = element
+        shard = self._shards[key]
+        unique = {o.id: o for o in outcomes if isinstance(o, Draft | Rejection)}
+        if len(unique) < shard.last - shard.first:
+            self._count("incomplete")
+            return
+        session(self._spec).commit(shard, list(unique.values()))
+        self._count("committed")
+        yield str(shard.name)
+
+
+class Counts:
+    """Beam counters of one step, made where they are used: counters do not travel."""
+
+    def __init__(self, step: str, *names: str) -> None:
+        self._counters = {name: Metrics.counter(f"plumbline.{step}", name) for name in names}
+
+    def __call__(self, name: str) -> None:
+        self._counters[name].inc()
+
+
+def _shard_key(outcome: Record, shard_samples: int) -> str:
+    assert isinstance(outcome, Draft | Rejection)
+    plan = outcome.plan if isinstance(outcome, Draft) else outcome
+    return f"{plan.split}-{plan.ordinal // shard_samples:05d}"
+
+
+def _key(name: ShardName) -> str:
+    return f"{name.split}-{name.index:05d}"
