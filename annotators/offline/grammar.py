@@ -14,9 +14,12 @@ from typing import Any
 
 import yaml
 
-from annotators.offline.chance import pick
+from annotators.offline.chance import number, pick
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
+_FIELD = re.compile(r"\{(\w+)\}")
+# Fields that a template does without where there is nothing to say.
+_OPTIONAL = frozenset({"placed", "placed_apart", "extra", "d_colours"})
 
 
 @lru_cache(maxsize=1)
@@ -33,22 +36,45 @@ def templates(*path: str) -> list[str]:
     return list(found)
 
 
-def sentence(path: tuple[str, ...], values: Mapping[str, str], seed: int, *names: object) -> str:
-    """One template of `path`, its choices made, filled with `values`, with a capital and single spaces.
+def phrase(
+    path: tuple[str, ...],
+    values: Mapping[str, str],
+    seed: int,
+    *names: object,
+    about: tuple[str, ...] = (),
+    turn: int = 0,
+) -> str:
+    """One template of `path`, its choices made, filled with `values`, with single spaces.
+
+    A template is passed over where one of its fields has an empty value, since nothing is known to say there.
+
+    Args:
+        about: fields of which the template should have one, where any such template is usable.
+        turn: how many templates to go on from the one that the seed gives, so that draws do not repeat one another.
 
     Raises:
         KeyError: where a template asks for a value that is not given.
     """
-    template = pick(templates(*path), seed, *path, *names)
-    chosen = re.sub(r"\s+", " ", _made(template, seed, *path, *names).format_map(dict(values))).strip()
-    chosen = re.sub(r"\s+([,.;:])", r"\1", chosen)
-    return chosen[:1].upper() + chosen[1:]
+    usable = [
+        t for t in templates(*path) if all(values.get(field, " ") or field in _OPTIONAL for field in _FIELD.findall(t))
+    ]
+    usable = [t for t in usable if set(about) & set(_FIELD.findall(t))] or usable
+    template = usable[(number(seed, *path, *names) + turn) % len(usable)]
+    text = _made(template, seed, *path, *names, turn).format_map(dict(values))
+    return re.sub(r"\s+([,.;:])", r"\1", re.sub(r"\s+", " ", text)).strip()
 
 
-def phrase(path: tuple[str, ...], values: Mapping[str, str], seed: int, *names: object) -> str:
-    """Like `sentence`, without the capital."""
-    template = pick(templates(*path), seed, *path, *names)
-    return re.sub(r"\s+", " ", _made(template, seed, *path, *names).format_map(dict(values))).strip()
+def sentence(
+    path: tuple[str, ...],
+    values: Mapping[str, str],
+    seed: int,
+    *names: object,
+    about: tuple[str, ...] = (),
+    turn: int = 0,
+) -> str:
+    """Like `phrase`, beginning with a capital."""
+    text = phrase(path, values, seed, *names, about=about, turn=turn)
+    return re.sub(r"\.\.+", ".", text[:1].upper() + text[1:])
 
 
 def _made(template: str, seed: int, *names: object) -> str:
@@ -58,7 +84,7 @@ def _made(template: str, seed: int, *names: object) -> str:
     def choose(match: re.Match[str]) -> str:
         nonlocal count
         count += 1
-        return pick(match[1].split("|"), seed, *names, "choice", count)
+        return pick(str(match[1]).split("|"), seed, *names, "choice", count)
 
     return _CHOICE.sub(choose, template)
 

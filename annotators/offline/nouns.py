@@ -28,6 +28,7 @@ _COMMON_FIRST = words("nouns", "common_first")
 _TIMES = words("nouns", "times")
 _THE_NAMES = words("nouns", "the_names")
 _UNIQUE = words("nouns", "unique")
+_BEFORE_COLOURS = "|".join(sorted(_NUMBERS | words("nouns", "sizes")))
 _VERBS = re.compile(
     r"\s(?:is|are|was|were|has|have|lets|let|contains|makes|shows|can(?! (?:of|on|in|with|and)\b)|will|helps|uses|"
     r"lives|eats|pushes)\s(?=\S)",
@@ -117,8 +118,9 @@ class NounPhrase:
         parts = set(re.split(r"[\s-]", self.noun.lower()))
         if not colour or self.proper or parts & COLOURS:
             return self
-        count = re.match(rf"(?:{'|'.join(sorted(_NUMBERS))})\s", self.noun)
-        noun = f"{self.noun[: count.end()]}{colour} {self.noun[count.end() :]}" if count else f"{colour} {self.noun}"
+        front = re.match(rf"(?:(?:{_BEFORE_COLOURS})\s)*", self.noun)
+        at = front.end() if front else 0
+        noun = f"{self.noun[:at]}{colour} {self.noun[at:]}"
         article = _a(noun) if self.article in ("a", "an") and not self.pair else self.article
         return replace(self, noun=noun, article=article)
 

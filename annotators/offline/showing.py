@@ -18,6 +18,7 @@ _FUR_COLOURS = {"orange": "golden", "beige": "cream", "pale grey": "pale grey", 
 _FUR_PLAIN = ("black", "white", "grey", "dark grey", "brown")
 # Things with a colour of their own, or of many: a colour word before them misleads.
 _UNCOLOURED = ("planet", "food", "person", "circuit", "spice", "plant", "landscape", "interior", "building", "water")
+_PLACES = ("building", "landscape", "interior", "water")
 _LIGHT = {"dark": "low", "dim": "dim", "even": "even", "bright": "bright"}
 _PREPOSITION = re.compile(
     r"(?:^|\s)((?:by|on|under|over|at|near|beside|against|below|above|between|inside|in|among) .+)$"
@@ -52,6 +53,15 @@ class Showing:
         return parts(self.thing)
 
     @property
+    def its(self) -> str:
+        """`its`, or `their` for several and for a person."""
+        return "their" if self.thing == "person" else self.phrase.its
+
+    @property
+    def it(self) -> str:
+        return "them" if self.thing == "person" else self.phrase.it
+
+    @property
     def light(self) -> str:
         """Its light as an adjective group: `low, warm`, `even`, `bright, cool`."""
         words = [_LIGHT[self.look.brightness]]
@@ -81,12 +91,19 @@ def showings(plan: Plan, looks: Sequence[Look]) -> list[Showing]:
 
 
 def _thing(phrase: NounPhrase, reference: Reference, seen: Look) -> str:
-    known = kind_of_word()
-    for word in (phrase.head, *reversed(re.split(r"[\s]+", phrase.noun.lower())), reference.category.lower()):
-        if word in known:
-            return known[word]
-    if reference.kind is Kind.SCENE:
-        return "landscape"
+    """The lexicon's kind of thing; of a scene only kinds of places count, of a toy what it is a toy of comes first."""
+    scene = reference.kind is Kind.SCENE
+    text = f"{phrase.noun} {phrase.detail}" if scene else phrase.noun
+    kinds = [
+        kind_of_word()[word]
+        for word in (phrase.head, *reversed(text.lower().split()), reference.category.lower())
+        if word in kind_of_word()
+    ]
+    if scene:
+        return next((kind for kind in kinds if kind in _PLACES), "landscape")
+    kinds.sort(key=lambda kind: kind == "toy")
+    if kinds:
+        return kinds[0]
     return "drawing" if reference.kind is Kind.CHARACTER and seen.flat else "thing"
 
 
@@ -145,12 +162,20 @@ def setting(shown: Showing, *, definite: bool) -> str:
     match = _PREPOSITION.search(shown.phrase.detail)
     if match:
         return re.sub(r"^(\w+) an? ", r"\1 the ", match[1]) if definite else match[1]
+    if shown.cut_out:
+        return f"{'against the' if definite else 'against a'} plain white background"
     return f"{'against the' if definite else 'against a'} {backdrop_colours(shown)} background"
 
 
+def surroundings(shown: Showing) -> str:
+    """The same as a noun: `the branch`, `the pale grey background`."""
+    place = setting(shown, definite=True).split(" ", 1)[1]
+    return place if place.startswith("the ") else f"the {place}"
+
+
 def backdrop_colours(shown: Showing) -> str:
-    """The colours around the subject: `black and brown`; plain white where a cut-out has no surroundings."""
+    """The colours around the subject: `black and brown`; white where a cut-out has no surroundings."""
     if shown.cut_out:
-        return "plain white"
+        return "white"
     around = [c for c in shown.look.scene_colours if c not in shown.look.colours[:1]] or [shown.look.scene_colours[0]]
     return " and ".join(around[:2])

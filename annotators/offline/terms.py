@@ -49,6 +49,22 @@ def placements(stage: Staging, shown: list[Showing], seed: int) -> str:
     return f", {joined(row)}"
 
 
+def placements_apart(stage: Staging, shown: list[Showing], seed: int, *, instructive: bool) -> str:
+    """The same as a sentence of its own, with a blank before it: ` It should be on the left.`"""
+    if len(stage.pasted) == 1:
+        one = shown[stage.pasted[0].image - 1].phrase
+        verb = pick(("should be", "should go"), seed, "apart") if instructive else one.be
+        they = one.plural or shown[stage.pasted[0].image - 1].thing == "person"
+        verb = "are" if they and verb == "is" else verb
+        return f" {'They' if they else 'It'} {verb} {place_phrase(stage.pasted[0], seed)}"
+    row = [f"{shown[p.image - 1].phrase.definite} {place_phrase(p, seed)}" for p in stage.pasted]
+    if instructive:
+        return f" {pick(('Place', 'Put', 'Set'), seed, 'apart')} {joined(row)}"
+    first = shown[stage.pasted[0].image - 1].phrase
+    text = joined([row[0].replace(first.definite, f"{first.definite} {first.be}", 1), *row[1:]])
+    return f" {text[:1].upper()}{text[1:]}"
+
+
 def stands(shown: list[Showing], seed: int, *names: object) -> str:
     """A verb for where things are, which claims no pose: the photo decides whether a cat sits or lies."""
     plural = len(shown) > 1 or shown[0].phrase.plural
@@ -61,23 +77,33 @@ def stands(shown: list[Showing], seed: int, *names: object) -> str:
 def agreement(shown: list[Showing]) -> dict[str, str]:
     """The words that agree with a list of subjects."""
     plural = len(shown) > 1 or shown[0].phrase.plural
+    them = plural or shown[0].thing == "person"
     return {
         "is": "are" if plural else "is",
         "has": "have" if plural else "has",
-        "it": "them" if plural else "it",
-        "its": "their" if plural else "its",
-        "it_nominative": "they" if plural else "it",
+        "it": "them" if them else "it",
+        "its": "their" if them else "its",
+        "it_nominative": "they" if them else "it",
         "can_be_seen": "can be seen",
     }
 
 
-def of_subject(shown: Showing, placement: Placement | None, seed: int, *names: object) -> dict[str, str]:
-    """What is said of one subject at its second mention, under `x...`."""
+def of_subject(
+    shown: Showing, placement: Placement | None, seed: int, *names: object, alone: bool = True
+) -> dict[str, str]:
+    """What is said of one subject at its second mention, under `x...`.
+
+    Args:
+        alone: whether a pronoun is clear; else its name stands: `the cat's`.
+    """
     small = shuffled(shown.parts, seed, "parts", *names)
     return {
         "x": shown.phrase.definite,
         "x_is": shown.phrase.be,
-        "x_its": shown.phrase.its,
+        "x_its": shown.its if alone else possessive(shown.phrase.definite),
+        "x_it": shown.it if alone else shown.phrase.definite,
+        "x_own": shown.its,
+        "x_short": shown.phrase.definite,
         "x_keeps": "keep" if shown.phrase.plural else "keeps",
         "surface": shown.surface,
         "part": small[0],
@@ -85,6 +111,11 @@ def of_subject(shown: Showing, placement: Placement | None, seed: int, *names: o
         "colours": own_colours(shown),
         "size_words": _SIZES[placement.size] if placement else "as large as it was",
     }
+
+
+def possessive(noun: str) -> str:
+    """`the cat's`, `the glasses'`."""
+    return f"{noun}'" if noun.endswith("s") else f"{noun}'s"
 
 
 def of_ground(ground: Showing, seed: int, *names: object) -> dict[str, str]:
@@ -114,8 +145,12 @@ def of_studio(stage: Staging) -> dict[str, str]:
     }
 
 
-def of_donor(donor: Showing) -> dict[str, str]:
-    """What a donor gives: style, light, palette, material, pattern, texture."""
+def of_donor(donor: Showing, *, local: bool = False) -> dict[str, str]:
+    """What a donor gives: style, light, palette, material, pattern, texture.
+
+    Args:
+        local: whether its subject gives it rather than the whole picture.
+    """
     palette = joined(list(donor.look.scene_colours[:2]))
     own = own_colours(donor) or palette
     return {
@@ -123,7 +158,7 @@ def of_donor(donor: Showing) -> dict[str, str]:
         "donor_light": donor.light,
         "palette": palette,
         "first_tone": donor.look.scene_colours[0].replace(" ", "-"),
-        "donor_palette": f"{palette} tones",
+        "donor_palette": f"{own if local else palette} tones",
         "d_surface": donor.surface,
         "d_colours": "" if has_colour_word(donor) else own,
         "d_palette": own,

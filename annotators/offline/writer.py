@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from annotators.offline.chance import pick, share, shuffled
 from annotators.offline.grammar import joined, sentence
 from annotators.offline.looks import Look
-from annotators.offline.showing import Showing, setting, showings, where
+from annotators.offline.showing import Showing, setting, showings, surroundings, where
 from annotators.offline.staging import PAINTABLE_SUBTYPES, Staging, staging
 from annotators.offline.terms import (
     ORDINALS,
@@ -23,11 +23,12 @@ from annotators.offline.terms import (
     of_surroundings,
     own_colours,
     placements,
+    placements_apart,
     stands,
     style_words,
 )
 from schemas.answers import WriterAnswer
-from schemas.plan import Length, Naming, Plan
+from schemas.plan import Length, Naming, Plan, Style
 from schemas.references import Kind
 from schemas.tasks import Role
 
@@ -99,6 +100,8 @@ def _attribute_obstacle(subtype: str, base: Showing, donor: Showing) -> str:
     }
     if alike.get(subtype, False):
         return f"The {subtype} of image {donor.image} hardly differs from that of image {base.image}."
+    if subtype in ("material", "pattern") and donor.kind is Kind.SCENE:
+        return f"Image {donor.image} shows a whole scene, which has no one {subtype} to give."
     if subtype in _LOCAL and base.kind is Kind.SCENE:
         return f"Image {base.image} shows a whole scene, which has no single subject to give a new {subtype}."
     return ""
@@ -154,10 +157,12 @@ def _values(plan: Plan, stage: Staging, shown: list[Showing], citing: _Citing) -
         return plan.subtype, _attribute_values(plan, stage, shown, citing)
     pasted = [shown[p.image - 1] for p in sorted(stage.pasted, key=lambda p: p.image)]
     brief = plan.wording.length is Length.SHORT and focus_group(plan.wording.focus, plan.seed) != "layout"
+    instructive = plan.wording.style is Style.INSTRUCTIVE
     values = {
         **agreement(pasted),
         "plain": joined([citing.thing(one) for one in pasted]),
         "placed": "" if brief else placements(stage, shown, plan.seed),
+        "placed_apart": "" if brief else "." + placements_apart(stage, shown, plan.seed, instructive=instructive),
         "stands": stands(pasted, plan.seed),
     }
     if not stage.ground:
@@ -173,6 +178,7 @@ def _values(plan: Plan, stage: Staging, shown: list[Showing], citing: _Citing) -
             "old_short": old.definite,
             "old_is": old.be,
             "old_its": old.its,
+            "old_surroundings": surroundings(ground),
             "old_setting": setting(ground, definite=True),
         }
     values |= {
@@ -190,7 +196,7 @@ def _attribute_values(plan: Plan, stage: Staging, shown: list[Showing], citing: 
     base, donor = shown[stage.ground - 1], shown[stage.donor - 1]
     named = share(plan.seed, "donor named") < 0.5 or not citing.indexed
     return {
-        **of_donor(donor),
+        **of_donor(donor, local=plan.subtype in _LOCAL),
         "base": citing.whole(base),
         "donor": citing.scene(donor) if named else citing.whole(donor),
         "b": citing.thing(base),
@@ -213,18 +219,24 @@ def _details(plan: Plan, stage: Staging, shown: list[Showing], values: dict[str,
         if path in used:
             continue
         one, filled = _detail_values(plan, stage, shown, group)
-        if group == "colour" and "{colours}" and not own_colours(one) and stage.action != "attribute":
+        if group == "colour" and not _colour_is_known(plan, stage, one):
             continue
         used.add(path)
         said.append(sentence(path, {**values, **filled}, plan.seed, "detail", group))
     return said
 
 
+def _colour_is_known(plan: Plan, stage: Staging, one: Showing) -> bool:
+    if stage.action == "attribute":
+        return plan.subtype not in ("light", "texture")
+    return bool(own_colours(one))
+
+
 def _detail_path(stage: Staging, shown: list[Showing], group: str, style: str) -> tuple[str, ...]:
     if stage.action == "attribute":
         return ("details", "attribute", "colour" if group == "colour" else "base", style)
-    if stage.action == "replace" and group == "layout":
-        return ("details", "replace", "layout", style)
+    if stage.action == "replace" and group in ("layout", "surroundings"):
+        return ("details", "replace", group, style)
     if not stage.ground and group in ("surroundings", "colour", "light"):
         return ("details", "studio", group, style)
     return ("details", "pasted", group, style)
@@ -237,4 +249,4 @@ def _detail_values(plan: Plan, stage: Staging, shown: list[Showing], group: str)
         return one, of_subject(one, None, plan.seed, group)
     placement = pick(stage.pasted, plan.seed, "detail of", group)
     one = shown[placement.image - 1]
-    return one, of_subject(one, placement, plan.seed, group)
+    return one, of_subject(one, placement, plan.seed, group, alone=len(stage.pasted) == 1)
