@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import islice, product
+from typing import Any, NamedTuple
 
-from pools.draws import Draws, Weighted
+from pools.draws import Draws, Weighted, units, words
+from pools.layouts import Layouts
 from pools.options import PlanOptions as PlanOptions
 from pools.options import StressOptions as StressOptions
 from pools.options import WordingShares as WordingShares
@@ -17,14 +18,14 @@ from pools.shelves import Shelves, shelves_of
 from pools.unchecked import unchecked
 from schemas.errors import InputError
 from schemas.plan import Plan, PlannedReference, Stress, Wording
-from schemas.references import Reference
 from schemas.tasks import Task
 
-_BATCH = 1024
+# Large enough that a batch's look-ups cost little per plan, small enough that its records are short-lived: the
+# garbage collector walks those that live longer.
+_BATCH = 256
 
 
-@dataclass(frozen=True)
-class _Outline:
+class _Outline(NamedTuple):
     """A plan whose references are still rows."""
 
     ordinal: int
@@ -56,20 +57,16 @@ class Planner:
         self.weights = _weights(tasks, options)
         self.left_out: dict[str, list[str]] = {}
         _check_subtypes([tasks[name] for name in self.weights], options)
-        self._recipes: dict[str, dict[str, Weighted[Recipe]]] = {}
+        self._recipes: dict[str, Weighted[Recipe]] = {}
+        self._layouts: dict[str, Layouts] = {}
         for split, shelves in shelves_of(pool, options).items():
             self.left_out[split] = []
-            self._recipes[split] = {name: self._recipe(tasks[name], shelves) for name in self.weights}
-        self._task = Weighted(self.weights)
-        wording = options.wording
-        self._wording = (
-            Weighted(wording.style),
-            Weighted(wording.naming),
-            Weighted(wording.length),
-            Weighted(wording.focus),
-            Weighted(wording.language),
-        )
-        self._wordings: dict[tuple[object, ...], Wording] = {}
+            recipes: dict[Recipe, float] = {}
+            for name, weight in self.weights.items():
+                recipes |= {recipe: weight * part for recipe, part in self._parts(tasks[name], shelves).items()}
+            self._recipes[split] = Weighted(recipes)
+            self._layouts[split] = Layouts(self._recipes[split].items, options.max_references)
+        self._looks = Weighted(_looks(options))
 
     def plan(self, split: str, ordinal: int) -> Plan:
         """Plan `ordinal` (from 0) of `split`."""
@@ -84,63 +81,74 @@ class Planner:
         if split not in self._recipes:
             raise InputError(f"splits: there is no split {split!r}; the configuration has {', '.join(self._recipes)}")
         coming = iter(ordinals)
-        while batch := [self._outline(split, ordinal) for ordinal in islice(coming, _BATCH)]:
-            rows = list({pick.row for outline in batch for pick in outline.picks})
-            references = dict(zip(rows, self._pool.references(rows), strict=True))
-            for outline in batch:
-                yield self._filled(split, outline, references)
+        while batch := list(islice(coming, _BATCH)):
+            yield from self._filled(split, self._outlines(split, batch))
 
-    def _outline(self, split: str, ordinal: int) -> _Outline:
-        if ordinal < 0:
-            raise ValueError(f"ordinal {ordinal} is below 0")
-        # References are drawn last: how many numbers they take depends on the pool, and nothing comes after them.
-        draws = Draws(f"{self._options.seed}/{split}/{ordinal}")
-        recipe = self._recipes[split][self._task.draw(draws)].draw(draws)
-        seed = draws.word() >> 1
-        drawn = tuple(choice.draw(draws) for choice in self._wording)
-        wording = self._wordings.get(drawn) or self._wordings.setdefault(drawn, Wording(**_named(drawn)))
-        picks, stress = recipe.select(draws, self._stress(draws, recipe))
-        return _Outline(ordinal, seed, recipe, picks, wording, stress)
+    def _outlines(self, split: str, ordinals: list[int]) -> list[_Outline]:
+        if min(ordinals) < 0:
+            raise ValueError(f"ordinal {min(ordinals)} is below 0")
+        keys = [f"{self._options.seed}/{split}/{ordinal}" for ordinal in ordinals]
+        # A plan's own seed, its wording and defect, its recipe, how many references, and where each one lies.
+        drawn = words(keys, 4 + self._options.max_references)
+        seeds, parts = (drawn[:, 0] >> 1).tolist(), units(drawn)
+        looks = self._looks.numbers(parts[:, 1]).tolist()
+        tries = self._layouts[split].first_tries(self._recipes[split].numbers(parts[:, 2]), parts[:, 3:])
+        outlines = []
+        for key, ordinal, seed, look, (recipe, total, picks) in zip(keys, ordinals, seeds, looks, tries, strict=True):
+            wording, asked = self._looks.items[look]
+            stress = self._possible(recipe, asked) if asked else Stress.NONE
+            if picks is None or stress is not Stress.NONE:
+                picks = recipe.select(Draws(f"{key}/again"), total, stress)
+                stress = next((pick.stress for pick in picks if pick.stress is not Stress.NONE), Stress.NONE)
+            outlines.append(_Outline(ordinal, seed, recipe, picks, wording, stress))
+        return outlines
 
-    def _stress(self, draws: Draws, recipe: Recipe) -> Stress:
-        """The defect this plan is to have; one that its task cannot have gives way to the next that it can."""
-        options = self._options.stress
-        if not options.share or draws.unit() >= options.share:
-            return Stress.NONE
-        first = draws.below(len(options.kinds))
-        return next((s for s in (*options.kinds[first:], *options.kinds[:first]) if recipe.can(s)), Stress.NONE)
+    def _possible(self, recipe: Recipe, asked: Stress) -> Stress:
+        """The defect asked for, or where the task cannot have it, the next of the configured ones that it can."""
+        kinds = self._options.stress.kinds
+        first = kinds.index(asked)
+        return next((stress for stress in (*kinds[first:], *kinds[:first]) if recipe.can(stress)), Stress.NONE)
 
-    def _filled(self, split: str, outline: _Outline, references: Mapping[int, Reference]) -> Plan:
-        """The outline as a `Plan`, unchecked: every value comes from a checked one or is made here to fit."""
-        planned, ids = [], []
-        for pick in outline.picks:
-            reference = references[pick.row]
-            planned.append(
-                unchecked(PlannedReference, {"reference": reference, "role": pick.role, "stress": pick.stress})
+    def _filled(self, split: str, outlines: list[_Outline]) -> list[Plan]:
+        """The outlines as plans, unchecked: every value comes from a checked one or is made here to fit."""
+        rows = list({pick.row for outline in outlines for pick in outline.picks})
+        references = dict(zip(rows, self._pool.references(rows), strict=True))
+        planned = iter(
+            unchecked(
+                PlannedReference,
+                (
+                    {"reference": references[row], "role": role, "stress": stress}
+                    for outline in outlines
+                    for row, role, stress in outline.picks
+                ),
             )
-            ids.append(reference.id)
-        key = "\n".join((outline.recipe.task, ",".join(ids), str(self._options.seed), split, str(outline.ordinal)))
+        )
         return unchecked(
-            Plan,
-            {
-                "id": sha256(key.encode()).hexdigest()[:32],
-                "ordinal": outline.ordinal,
-                "split": split,
-                "seed": outline.seed,
-                "task": outline.recipe.task,
-                "subtype": outline.recipe.subtype,
-                "references": tuple(planned),
-                "wording": outline.wording,
-                "stress": outline.stress,
-            },
+            Plan, (self._values(split, outline, tuple(islice(planned, len(outline.picks)))) for outline in outlines)
         )
 
-    def _recipe(self, task: Task, shelves: Shelves) -> Weighted[Recipe]:
-        """The task's recipes in one split: one, or one per sub-type that the split can fill."""
+    def _values(self, split: str, outline: _Outline, planned: tuple[PlannedReference, ...]) -> dict[str, Any]:
+        recipe, ids = outline.recipe, ",".join([p.reference.id for p in planned])
+        key = f"{recipe.task}\n{ids}\n{self._options.seed}\n{split}\n{outline.ordinal}"
+        return {
+            "id": sha256(key.encode()).hexdigest()[:32],
+            "ordinal": outline.ordinal,
+            "split": split,
+            "seed": outline.seed,
+            "task": recipe.task,
+            "subtype": recipe.subtype,
+            "references": planned,
+            "wording": outline.wording,
+            "stress": outline.stress,
+        }
+
+    def _parts(self, task: Task, shelves: Shelves) -> dict[Recipe, float]:
+        """The task's recipes in one split and the part each has in it: one, or one per sub-type the split can fill."""
         most = self._options.max_references
         if not task.subtypes:
-            return Weighted({Recipe(task, None, shelves, most): 1.0})
-        recipes, lacking = {}, None
+            return {Recipe(task, None, shelves, most): 1.0}
+        recipes: dict[Recipe, float] = {}
+        lacking: InputError | None = None
         for subtype in task.subtypes:
             weight = self._options.subtypes.get(subtype.name, subtype.weight)
             if not weight:
@@ -156,7 +164,8 @@ class Planner:
             raise lacking or InputError(
                 f"subtypes: every sub-type of task {task.name} has weight 0; leave the task out"
             )
-        return Weighted(recipes)
+        total = sum(recipes.values())
+        return {recipe: weight / total for recipe, weight in recipes.items()}
 
 
 def _weights(tasks: Mapping[str, Task], options: PlanOptions) -> dict[str, float]:
@@ -181,5 +190,20 @@ def _check_subtypes(tasks: Iterable[Task], options: PlanOptions) -> None:
             raise InputError(f"subtypes: there is no sub-type {name!r} in the chosen tasks; there are {named}")
 
 
-def _named(drawn: tuple[object, ...]) -> dict[str, object]:
-    return dict(zip(("style", "naming", "length", "focus", "language"), drawn, strict=True))
+def _looks(options: PlanOptions) -> dict[tuple[Wording, Stress | None], float]:
+    """Every combination of wording choices and of a defect (or none) with its weight: one draw makes them all."""
+    shares, stress = options.wording, options.stress
+    defects: dict[Stress | None, float] = {None: 1 - stress.share}
+    defects |= {kind: stress.share / len(stress.kinds) for kind in stress.kinds}
+    looks: dict[tuple[Wording, Stress | None], float] = {}
+    for (style, a), (naming, b), (length, c), (focus, d), (language, e), (defect, f) in product(
+        shares.style.items(),
+        shares.naming.items(),
+        shares.length.items(),
+        shares.focus.items(),
+        shares.language.items(),
+        defects.items(),
+    ):
+        wording = Wording(style=style, naming=naming, length=length, focus=focus, language=language)
+        looks[wording, defect] = a * b * c * d * e * f
+    return looks

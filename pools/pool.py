@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 TOYWORLD = "toyworld"
 # Columns with few values or, like `subject`, whose numbers planning needs.
 _CODED = ("kind", "media_type", "subject", "category", "license", "attribution", "person")
+# `id` is `sha256`.
+_TAKEN = (
+    "uri", "sha256", "width", "height", "media_type", "source_id", "kind", "caption", "subject", "category", "license",
+    "attribution", "person", "phash", "alpha",
+)  # fmt: skip
 # Codes of a column with at most this many values are looked up in a Python list.
 _LISTED = 1 << 16
 
@@ -98,14 +103,35 @@ class Pool:
         import pyarrow as pa
 
         wanted = pa.array(rows, pa.int64())
-        taken = {name: self._taken(name, wanted) for name in self._batch.schema.names}
         folder = self._folder.rstrip("/") + "/"
-        taken["uri"] = [uri if uri.startswith("/") or "://" in uri else folder + uri for uri in taken["uri"]]
-        taken["kind"] = list(map(_KINDS.__getitem__, taken["kind"]))
-        taken["person"] = list(map(_PERSONS.__getitem__, taken["person"]))
-        names = tuple(taken)
-        made = zip(*taken.values(), strict=True)
-        return [unchecked(Reference, dict(zip(names, values, strict=True))) for values in made]
+        # A literal dict is filled in half the time that one built from names takes.
+        return unchecked(
+            Reference,
+            (
+                {
+                    "uri": uri if uri.startswith("/") or "://" in uri else folder + uri,
+                    "sha256": sha256,
+                    "width": width,
+                    "height": height,
+                    "media_type": media_type,
+                    "id": sha256,
+                    "source_id": source_id,
+                    "kind": _KINDS[kind],
+                    "caption": caption,
+                    "subject": subject,
+                    "category": category,
+                    "license": license,
+                    "attribution": attribution,
+                    "person": _PERSONS[person],
+                    "phash": phash,
+                    "alpha": alpha,
+                }
+                for (
+                    uri, sha256, width, height, media_type, source_id, kind, caption, subject, category, license,
+                    attribution, person, phash, alpha,
+                ) in zip(*(self._taken(name, wanted) for name in _TAKEN), strict=True)
+            ),
+        )  # fmt: skip
 
     def _taken(self, name: str, wanted: pa.Array) -> list[Any]:
         column = self._batch.column(name).take(wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from pools.draws import Draws
 from pools.shelves import Shelf, Shelves
@@ -16,8 +17,7 @@ from schemas.tasks import Role, Slot, Subtype, Task
 _ATTEMPTS = 200
 
 
-@dataclass(frozen=True)
-class Pick:
+class Pick(NamedTuple):
     """A reference to be: the row of the pool, its role, and the defect it was put there with."""
 
     row: int
@@ -45,96 +45,110 @@ class Recipe:
         """
         self.task, self.subtype, self.split = task.name, subtype.name if subtype else "", shelves.split
         self.slots = tuple(_narrowed(slot, subtype) for slot in task.slots)
-        self.fewest = sum(slot.min for slot in self.slots)
+        self.fewest = max(1, sum(slot.min for slot in self.slots))
         self.most = min(max_references, sum(slot.max for slot in self.slots))
-        self._room_for_distractor = self.fewest < max_references
         self._max_references = max_references
-        if self.most < self.fewest or not self.most:
+        if self.most < self.fewest:
             raise InputError(f"max_references: {max_references} is fewer than task {task.name} needs ({self.fewest})")
         for kinds, needed in _needs(self.slots):
             if shelves.subjects(kinds) < needed:
                 raise InputError(_lacking(task, subtype, shelves, kinds, needed))
-        self._any = shelves.of(Kind)
-        self._places = tuple(
-            _Place(slot, shelves.of(slot.kinds), shelves.of(set(Kind) - set(slot.kinds))) for slot in self.slots
-        )
-        self._may_mismatch = tuple(
-            number for number, place in enumerate(self._places) if place.wrong and place.slot.role is not Role.BASE
-        )
+        self.shelves = shelves.of(Kind)
+        self._places = tuple(_Place(slot, shelves.of(slot.kinds), _wrong(slot, shelves)) for slot in self.slots)
 
     def can(self, stress: Stress) -> bool:
         """Whether a plan of this recipe can have that defect."""
         if stress is Stress.MISMATCHED:
-            return bool(self._may_mismatch)
-        return stress is not Stress.DISTRACTOR or self._room_for_distractor
+            return any(place.wrong for place in self._places)
+        return stress is not Stress.DISTRACTOR or self.fewest < self._max_references
 
-    def select(self, draws: Draws, stress: Stress) -> tuple[list[Pick], Stress]:
-        """References for one plan, in order, and the defect they have in the end.
+    def layout(self, total: int) -> list[tuple[Role, tuple[Shelf, ...]]] | None:
+        """Role and fitting shelves of each of `total` references; None where they are not known beforehand."""
+        counts = [slot.min for slot in self.slots]
+        growing = [i for i, slot in enumerate(self.slots) if slot.max > slot.min]
+        if total > sum(counts):
+            if len(growing) != 1:
+                return None
+            counts[growing[0]] += total - sum(counts)
+        if any(slot.same_subject and count > 1 for slot, count in zip(self.slots, counts, strict=True)):
+            return None
+        filled = zip(self._places, counts, strict=True)
+        return [(place.slot.role, place.shelves) for place, count in filled for _ in range(count)]
 
-        No two are of one subject, but for those of a `same_subject` slot, which all are. A defect for which the pool
-        turns out to have nothing left is dropped.
+    def select(self, draws: Draws, total: int, stress: Stress) -> list[Pick]:
+        """`total` references for one plan, in order, one of them with the defect asked for.
+
+        No two are of one subject, but for those of a `same_subject` slot, which all are and of which there may be
+        fewer than asked for. A distractor comes on top, within `max_references`. A defect for which the pool has
+        nothing left is not there in the end.
 
         Raises:
             InputError: the split has so few subjects that none of many draws fitted.
         """
+        if stress is Stress.DISTRACTOR:
+            total = min(total, self._max_references - 1)
         for _ in range(_ATTEMPTS):
-            picks = self._attempt(draws, stress)
-            if picks is not None:
-                return picks, max((p.stress for p in picks), key=lambda s: s is not Stress.NONE)
+            picks = self._attempt(draws, total, stress)
+            if picks:
+                return picks
         raise InputError(
             f"pool: split {self.split} has too few subjects for task {self.task}; add some, or leave it out"
         )
 
-    def _attempt(self, draws: Draws, stress: Stress) -> list[Pick] | None:
-        counts = self._counts(draws, self.most - (stress is Stress.DISTRACTOR and self.most == self._max_references))
-        wrong = self._wrong(draws, counts) if stress is Stress.MISMATCHED else -1
+    def _attempt(self, draws: Draws, total: int, stress: Stress) -> list[Pick]:
+        """One try: empty where a slot could not be filled."""
         picks: list[Pick] = []
+        wrong: list[tuple[Shelf, ...]] = []
         taken: set[int] = set()
-        for number, (place, count) in enumerate(zip(self._places, counts, strict=True)):
+        for place, count in zip(self._places, self._counts(draws, total), strict=True):
             rows = _fill(draws, place, count, taken)
             if len(rows) < place.slot.min:
-                return None
-            found = [Pick(row, place.slot.role) for row in rows]
-            if number == wrong and found:
-                stranger = _one(draws, place.wrong, taken)
-                if stranger is not None:
-                    found[draws.below(len(found))] = Pick(stranger, place.slot.role, Stress.MISMATCHED)
-            picks += found
-        if not picks:
-            return None
-        if stress is Stress.BLURRED:
-            chosen = draws.below(len(picks))
-            picks[chosen] = Pick(picks[chosen].row, picks[chosen].role, Stress.BLURRED)
-        elif stress is Stress.DISTRACTOR:
-            extra = _one(draws, self._any, taken)
-            if extra is not None:
-                picks.append(Pick(extra, Role.DONOR, Stress.DISTRACTOR))
+                return []
+            picks += [Pick(row, place.slot.role) for row in rows]
+            wrong += [place.wrong] * len(rows)
+        if stress is not Stress.NONE and picks:
+            self._spoil(draws, stress, picks, wrong, taken)
         return picks
 
-    def _counts(self, draws: Draws, most: int) -> list[int]:
-        """References per slot: their sum is equally likely anywhere between the fewest and `most`."""
-        counts = [slot.min for slot in self.slots]
-        for _ in range(draws.below(most - self.fewest + 1) if most > self.fewest else 0):
-            open_slots = [i for i, slot in enumerate(self.slots) if counts[i] < slot.max]
-            counts[open_slots[0] if len(open_slots) == 1 else open_slots[draws.below(len(open_slots))]] += 1
-        return counts
+    def _spoil(
+        self, draws: Draws, stress: Stress, picks: list[Pick], wrong: list[tuple[Shelf, ...]], taken: set[int]
+    ) -> None:
+        """Put the defect into `picks`, where the pool has what it takes; `wrong` has each one's wrong shelves."""
+        if stress is Stress.DISTRACTOR:
+            extra = _one(draws, self.shelves, taken)
+            if extra is not None:
+                picks.append(Pick(extra, Role.DONOR, stress))
+            return
+        fitting = [i for i in range(len(picks)) if stress is Stress.BLURRED or wrong[i]]
+        if not fitting:
+            return
+        spoilt = fitting[draws.below(len(fitting))]
+        row: int | None = picks[spoilt].row
+        if stress is Stress.MISMATCHED:
+            row = _one(draws, wrong[spoilt], taken)
+        if row is not None:
+            picks[spoilt] = Pick(row, picks[spoilt].role, stress)
 
-    def _wrong(self, draws: Draws, counts: list[int]) -> int:
-        filled = [number for number in self._may_mismatch if counts[number]]
-        return filled[draws.below(len(filled))] if filled else -1
+    def _counts(self, draws: Draws, total: int) -> list[int]:
+        """References per slot; what `total` has beyond the fewest goes to any slot that takes more."""
+        counts = [slot.min for slot in self.slots]
+        for _ in range(total - sum(counts)):
+            growing = [i for i, slot in enumerate(self.slots) if counts[i] < slot.max]
+            counts[growing[draws.below(len(growing))]] += 1
+        return counts
 
 
 def _fill(draws: Draws, place: _Place, count: int, taken: set[int]) -> list[int]:
     """Up to `count` rows for a slot; their subjects join `taken`."""
     if not place.slot.same_subject:
-        rows = (_one(draws, place.shelves, taken) for _ in range(count))
+        rows = [_one(draws, place.shelves, taken) for _ in range(count)]
         return [row for row in rows if row is not None]
-    # The subject must have as many photos as the slot takes at least; few do where that is more than one.
-    for _ in range(_ATTEMPTS if count and place.slot.min > 1 else min(count, 1)):
-        shelf = place.shelves[draws.below(len(place.shelves))]
-        at = shelf.place(draws, taken)
-        if at is None:
-            continue
+    # Where the slot takes more than one photo at least, few subjects have as many: draw again.
+    for _ in range(_ATTEMPTS if place.slot.min > 1 else 1):
+        found = _shelf_and_place(draws, place.shelves, taken) if count else None
+        if found is None:
+            return []
+        shelf, at = found
         photos = shelf.photos(draws, at, count)
         if len(photos) >= place.slot.min:
             taken.add(shelf.subjects.item(at))
@@ -143,16 +157,28 @@ def _fill(draws: Draws, place: _Place, count: int, taken: set[int]) -> list[int]
 
 
 def _one(draws: Draws, shelves: tuple[Shelf, ...], taken: set[int]) -> int | None:
-    """A row of a subject that is not taken yet: each shelf equally likely, then each of its photos."""
-    if not shelves:
+    """A row whose subject is not taken yet, and now is; None where there is none."""
+    found = _shelf_and_place(draws, shelves, taken)
+    if found is None:
         return None
-    first = draws.below(len(shelves)) if len(shelves) > 1 else 0
-    for shelf in (*shelves[first:], *shelves[:first]):
-        at = shelf.place(draws, taken)
+    shelf, at = found
+    taken.add(shelf.subjects.item(at))
+    return shelf.rows.item(at)
+
+
+def _shelf_and_place(draws: Draws, shelves: tuple[Shelf, ...], taken: set[int]) -> tuple[Shelf, int] | None:
+    """Each shelf equally likely, then each of its photos of a subject that is not taken."""
+    first, word = draws.split(len(shelves))
+    for shelf in (shelves[first], *shelves[:first], *shelves[first + 1 :]) if shelves else ():
+        at = shelf.place(word, draws, taken)
         if at is not None:
-            taken.add(shelf.subjects.item(at))
-            return shelf.rows.item(at)
+            return shelf, at
     return None
+
+
+def _wrong(slot: Slot, shelves: Shelves) -> tuple[Shelf, ...]:
+    """The shelves a slot does not take; none for the image to edit, without which there is no task."""
+    return () if slot.role is Role.BASE else shelves.of(set(Kind) - set(slot.kinds))
 
 
 def _narrowed(slot: Slot, subtype: Subtype | None) -> Slot:

@@ -36,12 +36,16 @@ class Shelf:
     subjects: Codes
     starts: Codes
 
-    def place(self, draws: Draws, taken: Collection[int]) -> int | None:
-        """A place whose subject is not in `taken`, each photo equally likely; None where there is none."""
+    def place(self, word: int, draws: Draws, taken: Collection[int]) -> int | None:
+        """A place whose subject is not in `taken`, each photo equally likely; None where there is none.
+
+        `word` is the first draw, `draws` gives those after it.
+        """
         for _ in range(_TRIES):
-            place = draws.below(len(self.rows))
+            place = word * len(self.rows) >> 64
             if self.subjects.item(place) not in taken:
                 return place
+            word = draws.word()
         # Few subjects, or most of the photos are of taken ones: go round the subjects.
         groups = len(self.starts) - 1
         first = draws.below(groups)
