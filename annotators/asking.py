@@ -15,10 +15,10 @@ from annotators.interface import Answer, RawAnswer, Request
 from annotators.lanes import Lane
 from annotators.ledger import Claim, Entry, Ledger, LedgerError
 from annotators.parsing import Parser, parsed_answer, repair_message
+from annotators.tally import Tally
 from schemas.draft import ErrorClass
 from schemas.errors import ImageError
 from schemas.references import ImageRef
-from schemas.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ MOST_CHARACTERS = 1_000_000
 MOST_IMAGE_BYTES = 64 << 20
 _FIRST_LOOK, _LAST_LOOK = 0.1, 2.0  # seconds between two looks at a key that another process is asking
 
-Spend = Callable[[str, Usage], None]
+Spend = Callable[[str], Tally]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,10 @@ class _Stored:
     entry: Entry
     hit: bool
 
-    @property
-    def usage(self) -> Usage:
-        made = {"ledger_hits": 1} if self.hit else {"calls": 1}
+    def count(self, *tallies: Tally) -> None:
         e = self.entry
-        return Usage(**made, tokens_in=e.tokens_in, tokens_out=e.tokens_out, usd=e.usd)
+        for tally in tallies:
+            tally.add(hit=self.hit, tokens_in=e.tokens_in, tokens_out=e.tokens_out, usd=e.usd)
 
 
 class Asker:
@@ -57,20 +56,18 @@ class Asker:
         """The parsed answer to `request`, repaired at most twice.
 
         Args:
-            spend: told (model, usage) of each answer, also of those that end in a failure.
+            spend: gives the tally of a model, in which each answer is counted, also of those that end in a failure.
             prompt: the hash of the template, for the answer's provenance.
 
         Raises:
             Failure: the request has no usable answer.
             Stopped: the run ends before there was one.
         """
-        usage = Usage()
+        used = Tally()
         current = request
         for repair in range(MOST_REPAIRS + 1):
             stored = await self._stored(lane, current)
-            usage += stored.usage
-            spend(lane.model, stored.usage)
-            lane.usage += stored.usage
+            stored.count(used, spend(lane.model), lane.used)
             entry = stored.entry
             try:
                 value = parsed_answer(request, entry, parser)
@@ -93,7 +90,7 @@ class Asker:
                 prompt=prompt,
                 note=entry.note,
                 attempts=repair + 1,
-                usage=usage,
+                usage=used.usage,
             )
         raise AssertionError("unreachable")
 
@@ -147,7 +144,7 @@ class Asker:
                 entry, kept = await self._call(lane, request, keep=True)
             finally:
                 if not kept:
-                    await asyncio.shield(self._ledger.release(key))
+                    await self._ledger.release(key)
         except LedgerError as error:
             self._caller.stop(Stop(3, f"{error}; mend it and run the same command to go on"))
             raise Stopped(self._stopping.result()) from error
@@ -172,7 +169,7 @@ class Asker:
             return Entry(model=lane.model, role=request.role, **refusal), False
         entry = await self._entry(lane, request, raw, refusal)
         if keep:
-            await asyncio.shield(self._ledger.put(request.key, entry))
+            await self._ledger.put(request.key, entry)
         return entry, keep
 
     async def _entry(self, lane: Lane, request: Request, raw: RawAnswer, refusal: dict[str, Any]) -> Entry:
@@ -191,7 +188,7 @@ class Asker:
         width, height, media_type = await asyncio.to_thread(_seen, raw.image, raw.media_type)
         return replace(
             entry,
-            blob=await asyncio.shield(self._ledger.put_blob(raw.image, media_type)),
+            blob=await self._ledger.put_blob(raw.image, media_type),
             media_type=media_type,
             blob_bytes=len(raw.image),
             width=width,

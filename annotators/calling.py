@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from typing import Any
 
 from annotators.budget import Budget
 from annotators.errors import Failure, FinalError, RepairableError, RetryableError, Stop, Stopped, StopRun
@@ -35,6 +37,18 @@ def pause_before(attempt: int, error: RetryableError, rng: random.Random) -> flo
     if error.retry_after is not None:
         return max(0.0, error.retry_after) + rng.uniform(0.0, min(1.0, 0.1 * error.retry_after + 0.05))
     return rng.uniform(step / 2, step)
+
+
+if sys.version_info >= (3, 11):
+
+    async def _within(seconds: float, answer: Coroutine[Any, Any, RawAnswer]) -> RawAnswer:
+        async with asyncio.timeout(seconds):  # wait_for would run each call as a task of its own
+            return await answer
+
+else:
+
+    async def _within(seconds: float, answer: Coroutine[Any, Any, RawAnswer]) -> RawAnswer:
+        return await asyncio.wait_for(answer, seconds)
 
 
 class Caller:
@@ -133,7 +147,7 @@ class Caller:
         try:
             if not lane.provider.capabilities.remote:
                 return await lane.provider.answer(request)
-            return await asyncio.wait_for(lane.provider.answer(request), lane.config.timeout)
+            return await _within(lane.config.timeout, lane.provider.answer(request))
         except asyncio.TimeoutError:
             raise RetryableError("timeout", f"no answer within {lane.config.timeout:g} s") from None
         except (RetryableError, RepairableError, FinalError, StopRun):

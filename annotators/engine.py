@@ -175,7 +175,7 @@ class Engine:
         """By model, what this engine's answers cost so far; ledger hits at the price once paid."""
         found: dict[str, Usage] = {}
         for lane in self._lanes.values():
-            found[lane.model] = found.get(lane.model, Usage()) + lane.usage
+            found[lane.model] = found.get(lane.model, Usage()) + lane.used.usage
         return dict(sorted(found.items()))
 
     def close(self) -> None:

@@ -50,6 +50,7 @@ from schemas.usage import Usage
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BaseModel)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 Modality = Literal["text", "image"]
 _ADDRESSES: Any = {"plan": {"references": {"__all__": {"reference": {"uri"}}}}}
 
@@ -120,8 +121,7 @@ class Request:
         ]
         if self.facts_version:
             shape += [self.role, self.facts_version, self.facts.model_dump(mode="json", exclude=_ADDRESSES)]
-        text = json.dumps(shape, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(_CANONICAL.encode(shape).encode()).hexdigest()
 
     @property
     def images(self) -> list[ImageRef]:
@@ -261,7 +261,7 @@ class Provider(Protocol):
     def secrets(self) -> tuple[str, ...]: ...
 
     async def answer(self, request: Request) -> RawAnswer:
-        """Ask once.
+        """Ask once. A coroutine function: the engine bounds its time.
 
         Raises:
             RetryableError, RepairableError, FinalError, StopRun: nothing else.

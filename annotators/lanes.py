@@ -10,9 +10,9 @@ from annotators.config import LIMITS, ModelConfig, ModelsConfig
 from annotators.health import Health
 from annotators.interface import Provider, RawAnswer, Request, answer_schema
 from annotators.limits import Gate, Limits
+from annotators.tally import Tally
 from schemas.errors import InputError
 from schemas.messages import TextPart
-from schemas.usage import Usage
 
 _CHARACTERS_PER_TOKEN = 4.0
 _TOKENS_PER_IMAGE = 1000.0
@@ -35,7 +35,7 @@ class Counts:
 class Lane:
     """One model: its provider, its gate, its health, its costs. `name` is how lines for the user call it.
 
-    `usage` counts every answer used, ledger hits at the price once paid; `paid` only those made in this process.
+    `used` counts every answer used, ledger hits at the price once paid; `paid` only those made in this process.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Lane:
         self.gate = Gate(limits if own is None else Limits(own, limits.rpm, limits.tpm), loop)
         self.health = Health(name, loop)
         self.counts = Counts()
-        self.usage = Usage()
-        self.paid = Usage()
+        self.used = Tally()
+        self.paid = Tally()
         self._mean_tokens: float | None = None
         self._mean_usd = 0.0
 
@@ -68,7 +68,7 @@ class Lane:
     def learn(self, raw: RawAnswer) -> None:
         """Count one paid answer, and take it into the means."""
         tokens, usd = raw.tokens_in + raw.tokens_out, raw.usd
-        self.paid += Usage(calls=1, tokens_in=raw.tokens_in, tokens_out=raw.tokens_out, usd=usd)
+        self.paid.add(hit=False, tokens_in=raw.tokens_in, tokens_out=raw.tokens_out, usd=usd)
         first = self._mean_tokens is None
         new = 1.0 if first else _WEIGHT_OF_NEW
         before = 0.0 if self._mean_tokens is None else self._mean_tokens

@@ -15,6 +15,7 @@ from annotators.config import ModelConfig
 from annotators.errors import Failure, Stop, Stopped
 from annotators.interface import Answer, Facts, Prompt, Request
 from annotators.lanes import Lane
+from annotators.tally import Tally
 from schemas.draft import ErrorClass
 from schemas.errors import InputError
 from schemas.usage import Usage
@@ -43,11 +44,11 @@ class BoundModels:
         self, asker: Asker, seats: Mapping[str, Sequence[Seat]], seed: int, stop: Callable[[Stop], object]
     ) -> None:
         self._asker, self._seats, self._seed, self._stop = asker, seats, seed, stop
-        self._usage: dict[str, Usage] = {}
+        self._tallies: dict[str, Tally] = {}
 
     @property
     def usage(self) -> dict[str, Usage]:
-        return dict(sorted(self._usage.items()))
+        return {model: tally.usage for model, tally in sorted(self._tallies.items())}
 
     async def ask(self, role: str, prompt: Prompt, *, answer: Any = None, draw: int = 0, facts: Facts = Facts()) -> Any:  # noqa: B008
         schema = answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
@@ -78,8 +79,10 @@ class BoundModels:
             own |= {"facts": Facts()}
         return await self._asker.ask(seat.lane, request.asked_of(**own), parser, self._spend, prompt.hash)
 
-    def _spend(self, model: str, usage: Usage) -> None:
-        self._usage[model] = self._usage.get(model, Usage()) + usage
+    def _spend(self, model: str) -> Tally:
+        if model not in self._tallies:
+            self._tallies[model] = Tally()
+        return self._tallies[model]
 
     def _seat(self, request: Request) -> Seat:
         seats = self._seats.get(request.role)

@@ -6,13 +6,15 @@ import os
 import platform
 import sqlite3
 import time
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 
 from annotators.ledger import Claim, Entry
 
 VERSION = 1
 DEAD_AFTER = 60.0
 _COLUMNS = [f.name for f in fields(Entry)]
+_VALUES = attrgetter(*_COLUMNS)
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, {", ".join(_COLUMNS)}, created INTEGER);
 CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
@@ -38,7 +40,7 @@ class Put:
         self.key, self.entry = bytes.fromhex(key), entry
 
     def __call__(self, db: sqlite3.Connection) -> None:
-        db.execute(PUT, (self.key, *astuple(self.entry), int(time.time())))
+        db.execute(PUT, (self.key, *_VALUES(self.entry), int(time.time())))
         db.execute("DELETE FROM claims WHERE key = ?", (self.key,))
 
 
