@@ -22,7 +22,7 @@ _ZEROS = bytes(BLOCK)
 _END = bytes(2 * BLOCK)
 # Everything of a header that is the same for all members: mode 0644, uid and gid 0, time 0, a regular file.
 _FIELDS = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" + b"0" * 11 + b"\0" + b" " * 8 + b"0"
-_REGULAR, _EXTENDED, _GNU_NAME = b"0\0" + b"7", b"xg", b"LK"
+_REGULAR = (b"0", b"\0", b"7")
 
 
 class Hash(Protocol):
@@ -133,26 +133,25 @@ def walk(file: IO[bytes], label: str, digest: Hash | None = None) -> Iterator[tu
     long_name = ""
     while True:
         at = window.position
-        block = window.take(BLOCK)
-        if block[0] == 0 and bytes(block) == _ZEROS:
+        block = bytes(window.take(BLOCK))
+        if block == _ZEROS:
             window.drain()
             return
-        size = _size(block, f"{label}: header at byte {at:,}")
+        size = _size(block, label, at)
         start = window.position
-        content = window.take(size)
-        window.take(-size % BLOCK)
-        kind = bytes(block[156:157])
+        content = window.take(size + -size % BLOCK)[:size]
+        kind = block[156:157]
         if kind in _REGULAR:
             yield long_name or _name(block), start, content
             long_name = ""
-        elif kind in _EXTENDED:
-            long_name = _pax_path(bytes(content)) if kind == b"x" else long_name
+        elif kind == b"x":
+            long_name = _pax_path(bytes(content))
         elif kind == b"L":
             long_name = bytes(content).split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 class _Window:
-    """A moving view of the file: `take` hands out the next bytes without copying them."""
+    """A moving view of the file: `take` hands out the next bytes, and copies only what straddles two reads."""
 
     def __init__(self, file: IO[bytes], label: str, digest: Hash | None) -> None:
         self._file, self._label, self._digest = file, label, digest
@@ -160,10 +159,11 @@ class _Window:
         self.position = 0
 
     def take(self, count: int) -> memoryview:
-        if len(self._view) - self._at < count:
-            self._refill(count)
-        taken = self._view[self._at : self._at + count]
-        self._at += count
+        end = self._at + count
+        if end > len(self._view):
+            return self._refilled(count)
+        taken = self._view[self._at : end]
+        self._at = end
         self.position += count
         return taken
 
@@ -171,31 +171,34 @@ class _Window:
         while self._digest is not None and (block := self._file.read(CHUNK)):
             self._digest.update(block)
 
-    def _refill(self, count: int) -> None:
+    def _refilled(self, count: int) -> memoryview:
         left = self._view[self._at :]
-        fresh = self._file.read(max(4 * CHUNK, count - len(left)))
+        need = count - len(left)
+        fresh = self._file.read(max(CHUNK, need))
         if self._digest is not None:
             self._digest.update(fresh)
-        self._view, self._at = memoryview(bytes(left) + fresh if left else fresh), 0
-        if len(self._view) < count:
-            raise DamageError(f"{self._label}: cut short at byte {self.position + len(self._view):,}")
+        if len(fresh) < need:
+            raise DamageError(f"{self._label}: cut short at byte {self.position + len(left) + len(fresh):,}")
+        self._view, self._at = memoryview(fresh), need
+        self.position += count
+        return memoryview(bytes(left) + fresh[:need]) if left else self._view[:need]
 
 
-def _size(block: memoryview, where: str) -> int:
+def _size(block: bytes, label: str, at: int) -> int:
     try:
-        said = int(bytes(block[148:156]).strip(b" \0"), 8)
-        size = int(bytes(block[124:136]).strip(b" \0") or b"0", 8)
+        said = int(block[148:156].strip(b" \0"), 8)
+        size = int(block[124:136].strip(b" \0") or b"0", 8)
     except ValueError as error:
-        raise DamageError(f"{where} is damaged") from error
+        raise DamageError(f"{label}: the header at byte {at:,} is damaged") from error
     # The checksum counts its own field as eight spaces.
     if said != sum(block) - sum(block[148:156]) + 8 * 32 or size < 0:
-        raise DamageError(f"{where} is damaged: its checksum is wrong")
+        raise DamageError(f"{label}: the header at byte {at:,} is damaged: its checksum is wrong")
     return size
 
 
-def _name(block: memoryview) -> str:
-    name = bytes(block[:100]).split(b"\0", 1)[0]
-    prefix = bytes(block[345:500]).split(b"\0", 1)[0] if bytes(block[257:263]) == b"ustar\0" else b""
+def _name(block: bytes) -> str:
+    name = block[:100].partition(b"\0")[0]
+    prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
     return (prefix + b"/" + name if prefix else name).decode("utf-8", "replace")
 
 
