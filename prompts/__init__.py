@@ -1,0 +1,1 @@
+"""One Jinja2 file per prompt with front matter, and the catalogue that renders and hashes them."""
