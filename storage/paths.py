@@ -171,7 +171,7 @@ def open_atomic(uri: str) -> Iterator[IO[bytes]]:
     with _OPEN_LOCK:
         _OPEN.add(temporary)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", buffering=BLOCK) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
