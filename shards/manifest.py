@@ -11,7 +11,7 @@ from typing import Any
 from schemas.errors import InputError, StoppedError
 from schemas.usage import total
 from shards.commit import finished
-from shards.names import MANIFEST, REJECTS, RUN, SHARDS, ShardName, names_of
+from shards.names import MANIFEST, MOST_SHARDS, REJECTS, RUN, SHARDS, ShardName, is_split, names_of
 from shards.tables import Footer, read_rejects
 from storage import paths
 
@@ -39,10 +39,11 @@ def write_run(out: str, run: Mapping[str, Any]) -> str:
     """
     data = canonical(run)
     uri = paths.join(out, RUN)
-    try:
-        names_of(run["shards"])
-    except ValueError as error:
-        raise InputError(f"splits: {error}") from error
+    if not _is_shards(run["shards"]):
+        raise InputError(
+            f"splits: {_short(run['shards'])} cannot be written; a split is named with letters, digits and _, "
+            f"and has at most {MOST_SHARDS:,} shards"
+        )
     try:
         if paths.exists(uri):
             _same_run(uri, data, run)
@@ -188,7 +189,7 @@ def _stray(out: str) -> str:
 
 def _is_shards(found: object) -> bool:
     return isinstance(found, dict) and all(
-        isinstance(split, str) and isinstance(n, int) and n >= 0 for split, n in found.items()
+        is_split(split) and type(of) is int and 0 <= of <= MOST_SHARDS for split, of in found.items()
     )
 
 

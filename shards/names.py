@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 
 SHARDS, REJECTS = "shards", "rejects"
+# Far beyond any run: a damaged count must not fill the memory with names.
+MOST_SHARDS = 10_000_000
 MANIFEST, RUN = "manifest.json", "run.json"
-_STEM = re.compile(r"^(?P<split>[A-Za-z0-9_]+)-(?P<index>\d{5,})-of-(?P<of>\d{5,})$")
+_STEM = re.compile(r"(?P<split>[A-Za-z0-9_]+)-(?P<index>[0-9]{5,})-of-(?P<of>[0-9]{5,})")
 
 
 @dataclass(frozen=True, order=True)
@@ -19,7 +21,7 @@ class ShardName:
     of: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.index < self.of or not _STEM.match(str(self)):
+        if not 0 <= self.index < self.of or not _STEM.fullmatch(str(self)):
             raise ValueError(f"{self.split!r}, {self.index} of {self.of} is no shard: the split is one word of letters")
 
     def __str__(self) -> str:
@@ -43,9 +45,14 @@ class ShardName:
         return self.rejects, self.tar, self.index_file
 
 
+def is_split(name: object) -> bool:
+    """Whether a split may be called this: ASCII letters, digits and underscores."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_]+", name) is not None
+
+
 def parse_name(stem: str) -> ShardName | None:
     """The name behind `train-00000-of-00004`; None for anything else."""
-    match = _STEM.match(stem)
+    match = _STEM.fullmatch(stem)
     if not match or not int(match["index"]) < int(match["of"]):
         return None
     name = ShardName(match["split"], int(match["index"]), int(match["of"]))
