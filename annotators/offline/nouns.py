@@ -228,6 +228,8 @@ def _case(noun: str, article: str, after_article: bool, caption: str) -> tuple[s
     if after_article:
         named = parts[-1][0].isupper() and not parts[-1].isupper()
         return noun, named and article == "the"
+    if len(parts) > 1 and all(part[0].isupper() or part.isdigit() for part in parts):
+        return noun, True
     first_common = parts[0].lower() in _COMMON_FIRST | _NUMBERS or parts[0].lower() in _MASS
     sentence = caption.rstrip().endswith((".", "!")) and len(parts) > 1 and parts[1][0].islower()
     if first_common or sentence or parts[0].lower().endswith("ing"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from annotators.offline.lexicon import kind_of_word, parts, preposition_of_word, surface
 from annotators.offline.looks import Look
 from annotators.offline.nouns import NounPhrase, noun_phrase
+from annotators.offline.stature import Stature, stature
 from schemas.plan import Plan
 from schemas.references import Kind, Reference
 from schemas.tasks import Role
@@ -33,6 +34,7 @@ class Showing:
         image: its number, from 1.
         phrase: what it shows; no other image of the plan has the same, unless it shows the same subject.
         thing: the kind of thing as the lexicon has it (`animal`, `vehicle`, `landscape`, ...).
+        stature: how large it looks and whether it hangs in the air.
         cut_out: whether the file is a cut-out, so that it has no surroundings.
     """
 
@@ -42,6 +44,7 @@ class Showing:
     phrase: NounPhrase
     thing: str
     look: Look
+    stature: Stature
     cut_out: bool
 
     @property
@@ -85,7 +88,16 @@ def showings(plan: Plan, looks: Sequence[Look]) -> list[Showing]:
         colour = _colour(thing, seen, planned.reference.alpha)
         phrase = phrase.coloured(colour) if planned.reference.kind is not Kind.SCENE else phrase
         found.append(
-            Showing(i, planned.role, planned.reference.kind, phrase, thing, seen, planned.reference.alpha),
+            Showing(
+                image=i,
+                role=planned.role,
+                kind=planned.reference.kind,
+                phrase=phrase,
+                thing=thing,
+                look=seen,
+                stature=stature(planned.reference),
+                cut_out=planned.reference.alpha,
+            )
         )
     return _told_apart(plan, found)
 

@@ -10,7 +10,7 @@ from annotators.offline.staging import Placement, Staging
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh")
 _LIVING = ("animal", "bird", "hoofed", "sea animal", "insect", "person")
-_SIZES = {"small": "rather small in the frame", "medium": "neither large nor small", "large": "large in the frame"}
+_SIZES = (0.24, "rather small in the frame"), (0.42, "neither large nor small"), (1.1, "large in the frame")
 _TEXTURES = {"smooth": "smooth", "fine": "finely grained", "busy": "rough"}
 _FUR_COLOURS = {"orange": "golden", "beige": "cream", "yellow": "golden"}
 _FUR = ("black", "white", "grey", "dark grey", "pale grey", "brown", "golden", "cream")
@@ -70,7 +70,7 @@ def stands(shown: list[Showing], seed: int, *names: object) -> str:
     plural = len(shown) > 1 or shown[0].phrase.plural
     neutral = [("is", "are"), ("appears", "appear"), ("can be seen", "can be seen")]
     still = [("rests", "rest"), ("sits", "sit"), ("stands", "stand"), ("is", "are")]
-    living = any(s.thing in (*_LIVING, "planet", "aircraft") for s in shown)
+    living = any(s.thing in _LIVING or s.stature.floats for s in shown)
     return pick(neutral if living else still, seed, "stands", *names)[plural]
 
 
@@ -103,14 +103,21 @@ def of_subject(
         "x_its": shown.its if alone else possessive(shown.phrase.definite),
         "x_it": shown.it if alone else shown.phrase.definite,
         "x_own": shown.its,
+        "x_short_it": ("they" if shown.it == "them" else "it") if alone else shown.phrase.definite,
         "x_short": shown.phrase.definite,
         "x_keeps": "keep" if shown.phrase.plural else "keeps",
         "surface": shown.surface,
         "part": small[0],
         "part2": small[1],
         "colours": own_colours(shown),
-        "size_words": _SIZES[placement.size] if placement else "as large as it was",
+        "size_words": _size_words(shown, placement) if placement else "as large as before",
     }
+
+
+def _size_words(shown: Showing, placement: Placement) -> str:
+    """How large it looks: what staging gives it, times what its kind takes of that, as the painter does."""
+    height = placement.height * shown.stature.share
+    return next(text for limit, text in _SIZES if height < limit)
 
 
 def possessive(noun: str) -> str:
@@ -168,13 +175,13 @@ def of_donor(donor: Showing, *, local: bool = False) -> dict[str, str]:
 
 
 def style_words(shown: Showing) -> str:
-    """How a picture is made, as far as pixels say: `flat, cleanly drawn look`, `soft, cool-toned photographic look`."""
-    if shown.look.flat:
-        return "flat, cleanly drawn look"
+    """How a picture is made, as far as rules can tell and paint it: drawn, or soft like paint in the photo's tones."""
+    if shown.look.flat or shown.cut_out:
+        return "flat, inked drawing style"
     if shown.look.monochrome:
-        return f"{'high-contrast' if shown.look.contrast == 'strong' else 'soft'} black-and-white look"
-    tone = {"warm": "warm-toned", "cool": "cool-toned", "neutral": "natural"}[shown.look.temperature]
-    return f"{'high-contrast' if shown.look.contrast == 'strong' else 'soft'}, {tone} photographic look"
+        return "soft, painterly black-and-white style"
+    tone = {"warm": "warm-toned", "cool": "cool-toned", "neutral": "softly toned"}[shown.look.temperature]
+    return f"{tone}, painterly style"
 
 
 def texture_words(shown: Showing) -> str:
