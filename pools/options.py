@@ -64,6 +64,8 @@ class WordingShares(_Options):
 def _stresses(kinds: tuple[Stress, ...]) -> tuple[Stress, ...]:
     if Stress.NONE in kinds:
         raise ValueError("none is no kind of stress; set share to 0 instead")
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("a kind of stress is named twice")
     return kinds
 
 

@@ -175,7 +175,8 @@ def _weights(tasks: Mapping[str, Task], options: PlanOptions) -> dict[str, float
     for name in wanted:
         if name not in tasks:
             raise InputError(f"tasks: there is no task {name!r}; there are {', '.join(tasks)}")
-    made = {name: weight for name, weight in wanted.items() if weight > 0}
+    # By name, so that the order in which a configuration lists them decides nothing.
+    made = {name: weight for name, weight in sorted(wanted.items()) if weight > 0}
     if not made:
         raise InputError("tasks: no task has a share above 0; give one in the configuration or in the tasks' file")
     total = sum(made.values())
@@ -194,16 +195,15 @@ def _looks(options: PlanOptions) -> dict[tuple[Wording, Stress | None], float]:
     """Every combination of wording choices and of a defect (or none) with its weight: one draw makes them all."""
     shares, stress = options.wording, options.stress
     defects: dict[Stress | None, float] = {None: 1 - stress.share}
-    defects |= {kind: stress.share / len(stress.kinds) for kind in stress.kinds}
+    defects |= {kind: stress.share / len(stress.kinds) for kind in stress.kinds if stress.share}
     looks: dict[tuple[Wording, Stress | None], float] = {}
-    for (style, a), (naming, b), (length, c), (focus, d), (language, e), (defect, f) in product(
-        shares.style.items(),
-        shares.naming.items(),
-        shares.length.items(),
-        shares.focus.items(),
-        shares.language.items(),
-        defects.items(),
+    for (style, a), (naming, b), (length, c), (focus, d), (language, e) in product(
+        sorted(shares.style.items()),
+        sorted(shares.naming.items()),
+        sorted(shares.length.items()),
+        sorted(shares.focus.items()),
+        sorted(shares.language.items()),
     ):
         wording = Wording(style=style, naming=naming, length=length, focus=focus, language=language)
-        looks[wording, defect] = a * b * c * d * e * f
+        looks |= {(wording, defect): a * b * c * d * e * f for defect, f in defects.items()}
     return looks

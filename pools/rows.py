@@ -24,7 +24,10 @@ FIELDS = (
 # A pool's image; anything larger is no photo.
 LARGEST = 256 << 20
 
-_CAMERA = {"img", "dsc", "dscn", "dscf", "pxl", "mvimg", "image", "photo", "picture", "screenshot", "untitled", "scan"}
+# What cameras, phones and downloads call a file before they number it, and hashes.
+_COUNTER = re.compile(
+    r"(?:img|dsc[nf]?|pxl|mvimg|p|image|photo|picture|screenshot|untitled|scan)\d*|[0-9a-f]{8,}", re.IGNORECASE
+)
 _BROKEN_TAR = (tarfile.TarError, EOFError, zlib.error, OSError)
 
 
@@ -93,7 +96,7 @@ def caption_of_name(name: str) -> str:
     below_kind = folders[1:] if folders and folders[0].lower() in KIND_FOLDERS else folders
     for part in (file.rpartition(".")[0] or file, *reversed(below_kind)):
         words = [w for w in re.split(r"[\s_\-.,()+]+", part) if re.search(r"[^\W\d]", w)]
-        words = [w for w in words if w.lower() not in _CAMERA and not re.fullmatch(r"[0-9a-fA-F]{8,}", w)]
+        words = [w for w in words if not _COUNTER.fullmatch(w)]
         if words:
             return " ".join(words)
     return ""

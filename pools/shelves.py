@@ -100,9 +100,10 @@ def shelves_of(pool: Pool, options: PlanOptions) -> dict[str, Shelves]:
     allowed = _allowed(pool, options)
     kinds, subjects = pool.column("kind"), pool.column("subject")
     kind_codes, subject_codes = kinds.indices.to_numpy(), subjects.indices.to_numpy()
-    split_codes = _splits(subjects.dictionary.to_pylist(), options.splits)
+    shares = dict(sorted(options.splits.items()))
+    split_codes = _splits(subjects.dictionary.to_pylist(), shares)
     shelves = {}
-    for number, split in enumerate(options.splits):
+    for number, split in enumerate(shares):
         here = allowed if len(options.splits) == 1 else allowed & (split_codes == number)[subject_codes]
         by_kind = {}
         for kind in Kind:
