@@ -151,7 +151,7 @@ def _grabbed(rgb: Array) -> Array:
     if not voted.any():
         raise NoCutout("nothing stands out from the background")
     grown = cv2.resize(_filled(_largest(voted)), (fine.shape[1], fine.shape[0]), interpolation=cv2.INTER_LINEAR)
-    mask = _smooth(_filled(_largest(_grabcut(fine, _band(grown), rounds=2))))
+    mask = _smooth(_filled(_largest(_grabcut(fine, _band(grown), rounds=1))))
     if not mask.any():
         raise NoCutout("nothing stands out from the background")
     mask = _filled(_largest(mask))

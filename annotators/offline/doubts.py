@@ -56,7 +56,7 @@ def doubt(rgb: Array, mask: Array, agreement: Agreement) -> str:
         return "the photo has bars along two sides"
     found = outline(rgb, mask)
     # A large subject may lose one vote of three to a prior that saw only its brightest part.
-    agreed = agreement.worst >= 0.58 or (agreement.middle >= 0.97 and found.area >= 0.2)
+    agreed = agreement.worst >= 0.7 or (agreement.middle >= 0.96 and found.area >= 0.15)
     checks = (
         (found.area < 0.045, f"the subject fills only {found.area:.1%} of the photo"),
         (found.area > 0.8, f"the subject fills {found.area:.0%} of the photo"),

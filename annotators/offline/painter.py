@@ -12,8 +12,9 @@ from annotators.offline.cutout import Cutout, Cutouts, NoCutout
 from annotators.offline.inpaint import inpainted
 from annotators.offline.pasting import pasted
 from annotators.offline.staging import Backdrop, Placement, Staging, StudioLight, staging
+from annotators.offline.sky import sky
 from annotators.offline.standing import Canvas, Stand, stand, stand_instead
-from annotators.offline.stature import groundless, stature
+from annotators.offline.stature import groundless, indoors, stature
 from annotators.offline.transfer import LOCAL, lit, styled, surface_patch, surfaced, toned
 from schemas.plan import Plan
 from schemas.references import Reference
@@ -73,7 +74,9 @@ def _composed(plan: Plan, stage: Staging, images: list[Image.Image], size: tuple
     if stage.ground:
         scene = plan.references[stage.ground - 1].reference
         picture = _covering(images[stage.ground - 1], size)
-        canvas = Canvas(*size, studio=False, ground=not groundless(scene))
+        canvas = Canvas(
+            *size, studio=False, indoors=indoors(scene), ground=not groundless(scene), sky=sky(picture)
+        )
     else:
         picture = _backdrop(stage.backdrop, size, plan.seed)
         canvas = Canvas(*size, studio=True)
@@ -115,7 +118,7 @@ def _hole(old: Cutout, size: tuple[int, int]) -> Array:
     import cv2
 
     mask = cv2.resize(old.mask, size, interpolation=cv2.INTER_LINEAR) > 0.05
-    reach = max(2, round(0.018 * max(size)))
+    reach = max(2, round(0.028 * max(size)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disc) > 0)
 
@@ -123,12 +126,12 @@ def _hole(old: Cutout, size: tuple[int, int]) -> Array:
 def _attributed(plan: Plan, stage: Staging, images: list[Image.Image], size: tuple[int, int]) -> Array:
     picture = _covering(images[stage.ground - 1], size)
     donor_image = images[stage.donor - 1]
-    donor = _flat(donor_image)
+    donor = _shown(donor_image)
     name = plan.subtype
     if name in LOCAL:
         base = _of(plan, images, stage.ground)
         mask = _resized(base.mask, size)
-        return surfaced(picture, mask, _patch(plan, images, stage.donor), name, stage.strength)
+        return surfaced(picture, mask, _patch(plan, images, stage.donor, name), name, stage.strength)
     if name == "style":
         return styled(picture, donor, stage.strength, drawn=_is_drawn(plan, images, stage.donor))
     if name == "light":
@@ -138,13 +141,13 @@ def _attributed(plan: Plan, stage: Staging, images: list[Image.Image], size: tup
     raise Unpaintable(f"the {name} of a picture is not something that rules can carry over")
 
 
-def _patch(plan: Plan, images: list[Image.Image], number: int) -> Array:
-    """The donor's surface: inside its subject where it can be cut out, else the middle of its photo."""
+def _patch(plan: Plan, images: list[Image.Image], number: int, kind: str) -> Array:
+    """The donor's surface: inside its subject where it can be cut out, else anywhere in its photo."""
     try:
         cut = _of(plan, images, number)
     except NoCutout:
-        return surface_patch(_flat(images[number - 1]), None)
-    return surface_patch(cut.rgba[..., :3].astype(np.float32), cut.rgba[..., 3].astype(np.float32) / 255)
+        return surface_patch(_flat(images[number - 1]), None, kind)
+    return surface_patch(cut.rgba[..., :3].astype(np.float32), cut.rgba[..., 3].astype(np.float32) / 255, kind)
 
 
 def _is_drawn(plan: Plan, images: list[Image.Image], number: int) -> bool:
@@ -205,6 +208,15 @@ def _flat(image: Image.Image) -> Array:
     paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
     paper.alpha_composite(image)
     return np.asarray(paper.convert("RGB"), np.float32)
+
+
+def _shown(image: Image.Image) -> Array:
+    """The pixels that an image shows, (1, N, 3) where it is a cut-out: white paper has no tone to give."""
+    rgba = np.asarray(image.convert("RGBA"))
+    solid = rgba[..., 3] > 200
+    if solid.all() or not solid.any():
+        return _flat(image)
+    return np.asarray(rgba[solid][None, :, :3], np.float32)
 
 
 def _covering(image: Image.Image, size: tuple[int, int]) -> Array:

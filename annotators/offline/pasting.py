@@ -23,7 +23,9 @@ def pasted(picture: Array, cut: Cutout, at: Stand, *, shade: float, studio: bool
     """
     rgb, alpha = _fitted(cut, at)
     colour, cover = _on_canvas(rgb, alpha, at, picture.shape[0], picture.shape[1])
-    if not studio:
+    if studio:
+        colour = _lifted(colour, cover, picture)
+    else:
         colour = matched(colour, cover, picture, at, drawn=cut.drawn)
     if shade > 0 and at.grounded:
         picture = picture * (1 - _shadow(cover, at, shade))[..., None]
@@ -81,6 +83,18 @@ def matched(colour: Array, cover: Array, picture: Array, at: Stand, *, drawn: bo
     fade = float(np.clip(0.55 + chroma / 40, 0.55, 0.92 if drawn else 1.0))
     lab[..., 1:] = lab[..., 1:] * fade + cast
     return np.asarray(np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255, np.float32)
+
+
+def _lifted(colour: Array, cover: Array, picture: Array) -> Array:
+    """A subject photographed in the dark, lit as a bright backdrop is; others unchanged."""
+    inside = cover > 0.6
+    if not inside.any():
+        return colour
+    level, wall = float(colour[inside].mean()), float(picture.mean())
+    if level >= 100 or wall <= level:
+        return colour
+    power = 1 - 0.35 * min(1.0, (min(wall, 150.0) - level) / 100)
+    return np.asarray(255 * (np.clip(colour, 0, 255) / 255) ** power, np.float32)
 
 
 def _surroundings(cover: Array, at: Stand) -> Array:

@@ -25,9 +25,9 @@ _BY_WORD = {
     "microwave": 0.65, "washing": 0.85, "vacuum": 0.8, "sledge": 0.65,
 }  # fmt: skip
 _FLOATING_KINDS = frozenset({"planet", "aircraft", "spacecraft"})
-_FLOATING_WORDS = frozenset("balloon kite satellite probe spacewalk moon rocket airship".split())
+_FLOATING_WORDS = frozenset(["balloon", "kite", "satellite", "probe", "spacewalk", "moon", "rocket", "airship"])
 _TOYS = frozenset({"toy", "model", "globe"})
-_GROUNDLESS = frozenset("galaxy nebula stars cosmos".split())
+_GROUNDLESS = frozenset(["galaxy", "nebula", "stars", "cosmos"])
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ def stature(reference: Reference) -> Stature:
 def groundless(scene: Reference) -> bool:
     """Whether a scene has nothing to stand on: outer space."""
     return any(word in _GROUNDLESS for word in _words(scene))
+
+
+def indoors(scene: Reference) -> bool:
+    """Whether a scene is a room, in which nothing hangs in the air."""
+    kinds = kind_of_word()
+    return any(kinds.get(word) == "interior" for word in _words(scene))
 
 
 def _words(reference: Reference) -> list[str]:

@@ -44,17 +44,18 @@ def styled(picture: Array, donor: Array, strength: float, *, drawn: bool) -> Arr
     Args:
         drawn: the donor is an illustration.
     """
-    flat = _flattened(picture, 6 if drawn else 3)
-    lab = _lab(flat)
+    lab = _lab(_flattened(picture, 6))
     if drawn:
         steps = 100 / 7
         level = lab[..., 0] / steps
         whole = np.floor(level)
         lab[..., 0] = np.clip((whole + 1 / (1 + np.exp(-9 * (level - whole - 0.5)))) * steps, 0, 100)
         lab[..., 1:] = np.clip(lab[..., 1:] * 1.3, -100, 100)
-    painted = _moved(_rgb(lab), donor, 0.35 * strength, 0.6 * strength)
+    painted = _moved(_rgb(lab), donor, (0.35 if drawn else 0.6) * strength, (0.6 if drawn else 0.9) * strength)
     if drawn:
         painted = painted * (1 - 0.85 * _ink(picture))[..., None]
+    else:
+        painted = painted + _canvas(picture.shape[0], picture.shape[1])[..., None]
     share = 0.55 + 0.45 * strength
     return np.asarray(picture * (1 - share) + painted * share, np.float32)
 
@@ -88,22 +89,37 @@ def surfaced(picture: Array, mask: Array, patch: Array, kind: str, strength: flo
     return result
 
 
-def surface_patch(donor: Array, mask: Array | None) -> Array:
-    """A rectangle of the donor's surface: the largest square inside its subject, or its middle where there is none."""
+def surface_patch(donor: Array, mask: Array | None, kind: str) -> Array:
+    """A square of the donor's surface, from inside its subject, or from anywhere where there is no mask.
+
+    Of the squares that fit, the most varied one for a pattern, the most even one for a material or a texture.
+    """
     import cv2
 
     height, width = donor.shape[:2]
-    if mask is not None:
-        solid = np.pad((mask > 0.95).astype(np.uint8), 1)[1:-1, 1:-1]
-        solid[0], solid[-1], solid[:, 0], solid[:, -1] = 0, 0, 0, 0
-        depth = cv2.distanceTransform(solid, cv2.DIST_C, 3)
-        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-        half = int(depth[row, column]) - 1
-        if half >= 8:
-            return donor[row - half : row + half, column - half : column + half]
-    side = round(0.7 * min(height, width))
-    top, left = (height - side) // 2, (width - side) // 2
-    return donor[top : top + side, left : left + side]
+    solid = np.ones((height, width), np.uint8) if mask is None else (mask > 0.95).astype(np.uint8)
+    solid[0], solid[-1], solid[:, 0], solid[:, -1] = 0, 0, 0, 0
+    depth = cv2.distanceTransform(solid, cv2.DIST_C, 3)
+    deepest = float(depth.max())
+    share = (0.85 if kind == "pattern" else 0.6) if mask is not None else 0.45
+    half = max(2, int(share * deepest) - 1)
+    rows, columns = np.nonzero(depth >= half + 1)
+    if rows.size == 0:
+        return donor
+    uneven = _unevenness(donor, half)[rows, columns]
+    best = int(uneven.argmax() if kind == "pattern" and mask is not None else uneven.argmin())
+    row, column = int(rows[best]), int(columns[best])
+    return donor[row - half : row + half, column - half : column + half]
+
+
+def _unevenness(donor: Array, half: int) -> Array:
+    """How much the broad colours vary within `half` pixels of each pixel."""
+    import cv2
+
+    broad = cv2.GaussianBlur(_lab(donor), (0, 0), max(1.0, half / 4))
+    size = (2 * half + 1, 2 * half + 1)
+    mean, square = cv2.boxFilter(broad, -1, size), cv2.boxFilter(broad * broad, -1, size)
+    return np.asarray((square - mean * mean).sum(2))
 
 
 def _spread(patch: Array, height: int, width: int) -> Array:
@@ -125,7 +141,9 @@ def _moved(picture: Array, donor: Array, light: float, colour: float) -> Array:
     for channel, share in enumerate((light, colour, colour)):
         mean, spread = float(lab[..., channel].mean()), float(lab[..., channel].std()) + 1e-3
         gain = float(np.clip((float(other[..., channel].std()) + 1e-3) / spread, 0.55, 1.8))
-        goal = (lab[..., channel] - mean) * gain + float(other[..., channel].mean())
+        reach = 30.0 if channel == 0 else 20.0
+        shift = float(np.clip(float(other[..., channel].mean()) - mean, -reach, reach))
+        goal = (lab[..., channel] - mean) * gain + mean + shift
         if channel == 0:
             goal = np.clip(goal, 1, 99)
         lab[..., channel] += share * (goal - lab[..., channel])
@@ -142,6 +160,14 @@ def _flattened(picture: Array, rounds: int) -> Array:
     for _ in range(rounds):
         small = np.asarray(cv2.bilateralFilter(small, 7, 28, 5), np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+
+
+def _canvas(height: int, width: int) -> Array:
+    """The weave that paint lies on: a fixed, faint grain."""
+    import cv2
+
+    grain = np.random.default_rng(20).normal(0, 9, (height, width)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(grain, (0, 0), 1.6, sigmaY=0.8))
 
 
 def _ink(picture: Array) -> Array:
