@@ -128,7 +128,7 @@ def possessive(noun: str) -> str:
 def of_ground(ground: Showing, seed: int, *names: object) -> dict[str, str]:
     """What is said of the picture or scene that things are put into."""
     return {
-        "light": ground.light,
+        "light": "even" if ground.cut_out else ground.light,
         "ground_colours": joined(list(ground.look.scene_colours[:2])),
         "ground_parts": pick(ground.parts, seed, "ground parts", *names),
     }
