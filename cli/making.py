@@ -101,10 +101,11 @@ def _here(prepared: Prepared, beam_options: list[str], is_worker: bool) -> None:
     run.start()
     try:
         _watch(run, prepared.planned, is_worker)
+        stopped = run.stopped
     finally:
         run.close()
-    if run.stopped is not None:
-        raise error_of(run.stopped.exit_code, run.stopped.line)
+    if stopped is not None:
+        raise error_of(stopped.exit_code, stopped.line)
 
 
 def _watch(run: Running, planned: int, is_worker: bool = False) -> None:

@@ -97,10 +97,13 @@ class Recipe:
 
     async def reason(self, plan: Plan, instruction: str, models: Models) -> Sequence[Answer[ICCoT]]:
         """(c) References and instruction in, up to N IC-CoTs out; a draw that fails costs only itself."""
-        draws = await side_by_side(*(self._draw(plan, instruction, models, k) for k in range(self.reasonings)))
-        thoughts = [draw for draw in draws if isinstance(draw, Answer)]
+        failures: dict[int, Failure] = {}
+        draws = await side_by_side(
+            *(self._draw(plan, instruction, models, k, failures) for k in range(self.reasonings))
+        )
+        thoughts = [thought for thought in draws if thought is not None]
         if not thoughts:
-            raise next(draw for draw in draws if isinstance(draw, Failure))
+            raise failures[min(failures)]
         return thoughts
 
     async def paint_target(self, plan: Plan, instruction: str, models: Models) -> Answer[None]:
@@ -111,7 +114,9 @@ class Recipe:
         facts = Facts(plan=plan, instruction=instruction)
         return await models.paint("painter", prompt, size=size_of_base(plan), facts=facts)
 
-    async def _draw(self, plan: Plan, instruction: str, models: Models, k: int) -> Answer[ICCoT] | Failure:
+    async def _draw(
+        self, plan: Plan, instruction: str, models: Models, k: int, failures: dict[int, Failure]
+    ) -> Answer[ICCoT] | None:
         prompt = self.catalogue.render(
             "realign/reasoner", plan=plan, task=self.tasks[plan.task], instruction=instruction, draw=k
         )
@@ -122,7 +127,8 @@ class Recipe:
                 "reasoner", prompt, answer=lambda text: ICCoT.parse(text, references), draw=k, facts=facts
             )
         except Failure as failure:
-            return failure
+            failures[k] = failure
+            return None
 
 
 def interleaved(plan: Plan, instruction: str) -> str:
