@@ -264,7 +264,11 @@ class Engine:
                 name = f"models.{role} ({config.model})"
                 self._lanes[config.lane] = Lane(name, config, provider, limits[config.lane], self._loop)
             lane = self._lanes[config.lane]
-            if role == "painter" and not lane.provider.capabilities.images_out:
+            can = lane.provider.capabilities
+            if can.roles is not None and role not in can.roles:
+                known = ", ".join(can.roles)
+                raise InputError(f"models.{role}.provider: {config.provider} can only be {known}; name another")
+            if role == "painter" and not can.images_out:
                 raise InputError(f"models.painter: {config.model} gives no images; name a model that paints")
             seats.append(Seat(config, lane))
         return seats

@@ -19,13 +19,14 @@ to a value that raises ValueError (ICCoTError says several defects at once). A r
 
 What runs recipes is `annotators.engine.Engine`::
 
-    engine = shared_engine(EngineSpec(models=..., roles=("writer", "reasoner", "painter"), ledger=None, ...))
+    engine = Engine(EngineSpec(models=..., roles=("writer", "reasoner", "painter"), ledger=None, ...))
     with engine.window(recipe) as window:                # one per bundle; blocks when full; unordered
         for plan in plans:
             for finished in window.put(plan): ...        # Finished(item, result | failure | stopped)
         for finished in window.drain(): ...
     engine.stopped                                       # Stop(exit_code, line) | None
     engine.progress()                                    # a snapshot for the live line
+    engine.close()
 
 What a **provider** implements is `Provider`: one file each, made known in `annotators.registry`.
 """
@@ -207,6 +208,7 @@ class Capabilities:
         reads_facts: rule-based: answers from `Request.facts`, so that they belong to the request's key.
         remote: asks over a network; the stops for dead or refusing models apply.
         stores_text: whether text answers are worth keeping in the ledger. Images always are.
+        roles: those it can play; None for any.
         in_flight: a bound of its own on calls at once (CPU-bound providers); None for the configured one.
     """
 
@@ -218,6 +220,7 @@ class Capabilities:
     reads_facts: bool = False
     remote: bool = True
     stores_text: bool = True
+    roles: tuple[str, ...] | None = None
     in_flight: int | None = None
 
     def lacks(self, request: Request) -> str:
