@@ -78,7 +78,7 @@ def sprite(shape: str, colour: str, variation: int, radius: float, half: int, su
     side = 2 * half * _SCALE
     spin = np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))]) * r * 0.94 * grow
     middle = np.array((side / 2 + sub[0], side / 2 + sub[1]))
-    paint = _palette(_jittered(COLOURS[colour], rng), colour)
+    paint = palette(colour, _jittered(COLOURS[colour], rng))
 
     inner = Image.new("RGB", (side, side), INK)
     shape_mask = Image.new("L", (side, side), 0)
@@ -117,10 +117,10 @@ def _slope(side: int, r: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
     return gain[..., None].astype(np.float32), lift[..., None].astype(np.float32)
 
 
-def _palette(body: RGB, name: str) -> dict[str, RGB]:
-    dark, pale = (0.86, 0.4) if name == "white" else (0.74, 0.38)
-    if name == "black":
-        dark, pale = 0.72, 0.14
+def palette(name: str, body: RGB | None = None) -> dict[str, RGB]:
+    """What each role of a part is painted in, for a thing of the colour `name`, slightly off it where `body` says."""
+    body = body or COLOURS[name]
+    dark, pale = {"white": (0.86, 0.4), "black": (0.72, 0.14)}.get(name, (0.74, 0.38))
     return {
         "body": body,
         "dark": _mixed(body, (20, 16, 40), 1 - dark),

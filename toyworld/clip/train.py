@@ -1,0 +1,247 @@
+"""Train the tiny CLIP: `python -m toyworld.clip.train --out DIR` writes an open_clip folder (`local-dir:DIR`).
+
+An image's text stands against the other texts of the batch and against texts that differ from its own in one
+attribute (as in NegCLIP); a text that happens to be true of another image is left out of that image's denominator.
+Half of the images are degraded, so that a blurred or recompressed picture still scores. One CPU thread, fixed seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from toyworld.clip.examples import Text, draw_picture, draw_texts
+from toyworld.render import sprite
+from toyworld.scenes import draw_scene
+from toyworld.tokenizer import CONTEXT_LENGTH, VOCABULARY_SIZE, ToyTokenizer
+from toyworld.torchvision_shim import ensure_torchvision
+from toyworld.world import COLOURS, LIGHTS, PLACES, PLAIN, SCENES, SHAPES, SIZES, Picture
+
+if TYPE_CHECKING:
+    import torch
+
+STEPS = 1000
+BATCH = 128
+NEGATIVES = 2
+DRAWN = 128
+"""Training pictures are drawn at this size and reduced to the model's 64 pixels."""
+
+MODEL = {
+    "embed_dim": 96,
+    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "text_cfg": {"context_length": CONTEXT_LENGTH, "vocab_size": VOCABULARY_SIZE, "width": 96, "heads": 3, "layers": 2},
+}
+PREPROCESS = {
+    "mean": [0.45] * 3,
+    "std": [0.28] * 3,
+    "size": [64, 64],
+    "interpolation": "bicubic",
+    "resize_mode": "squash",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, help="folder for open_clip_config.json and open_clip_model.safetensors")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    train(Path(options.out), options.steps, options.seed)
+
+
+def train(out: Path, steps: int = STEPS, seed: int = 1) -> None:
+    """Train for `steps` batches and write the open_clip folder `out`, weights in half precision."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model = new_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98))
+    started = time.process_time()
+    model.train()
+    for step, (images, texts, truth) in enumerate(batches(seed, steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps)
+        loss = _loss(model, images, texts, truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=math.log(50))
+        if step % 50 == 0 or step == steps - 1:
+            print(
+                f"step {step} of {steps}, loss {loss.item():.3f}, {time.process_time() - started:.0f} CPU s", flush=True
+            )
+        if step % 100 == 99:
+            save(model, out)
+    save(model, out)
+
+
+def new_model() -> Any:
+    """An untrained model of this shape."""
+    ensure_torchvision()
+    import open_clip
+
+    return open_clip.CLIP(
+        embed_dim=MODEL["embed_dim"], vision_cfg=MODEL["vision_cfg"], text_cfg=MODEL["text_cfg"]
+    )  # fmt: skip
+
+
+def save(model: Any, out: Path) -> None:
+    """Write what `local-dir:` reads: the configuration and the weights, in half precision."""
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    # The attention mask is rebuilt on loading; the count of batches means nothing to a finished model.
+    weights = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != "attn_mask"}
+    save_file(weights, str(out / "open_clip_model.safetensors"))
+    config = {"model_cfg": MODEL, "preprocess_cfg": PREPROCESS}
+    (out / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def learning_rate(step: int, steps: int) -> float:
+    return 1.5e-3 * min(1.0, (step + 1) / 60) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
+
+
+def batches(seed: int, steps: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(images [B, 3, 64, 64], tokens [T, L], truth [T, B]); T = B * (1 + NEGATIVES), the images' own texts first."""
+    import torch
+
+    rng, tokenizer = random.Random(seed), ToyTokenizer()
+    for _ in range(steps):
+        pictures = [draw_picture(rng) for _ in range(BATCH)]
+        told = [draw_texts(p, rng, NEGATIVES) for p in pictures]
+        texts = [t[0] for t in told] + [t[k] for k in range(1, 1 + NEGATIVES) for t in told]
+        drawn = np.stack([composed(p, rng) for p in pictures])
+        tokens = tokenizer([t.words for t in texts])
+        yield degraded(torch.from_numpy(drawn), rng), tokens, torch.from_numpy(truth_of(texts, pictures))
+
+
+def composed(picture: Picture, rng: random.Random) -> npt.NDArray[np.uint8]:
+    """A quick drawing from kept scenes and sprites, [128, 128, 3], much as `render` gives it."""
+    image = _scene(picture.scene, picture.variation).copy()
+    for thing in picture.things:
+        radius = thing.radius * DRAWN
+        half = int(radius * 1.22) + 2
+        cut, shadow = _cut(thing.shape, thing.colour, thing.variation, radius, half)
+        x, y = (int(c * DRAWN + rng.uniform(-1.3, 1.3)) - half for c in thing.centre)
+        if picture.scene != PLAIN:
+            image.paste((24, 22, 48), (x + 1, y + 2), shadow)
+        image.paste(cut, (x, y), cut)
+    pixels = np.asarray(image)
+    if picture.light == "clear":
+        return pixels
+    lit: npt.NDArray[np.uint8] = (pixels * np.array(LIGHTS[picture.light], dtype=np.float32)).astype(np.uint8)
+    return lit
+
+
+def degraded(drawn: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    """Normalised [B, 3, 64, 64]; half of the batches blurred, noisy, brighter or darker by a little."""
+    import torch
+    from torch.nn import functional
+
+    pixels = drawn.permute(0, 3, 1, 2).float()
+    if rng.random() < 0.5:
+        pixels = functional.interpolate(pixels, size=64, mode="bicubic", antialias=True)
+    else:
+        side = rng.choice((28, 36, 44, 56))
+        pixels = functional.interpolate(pixels, size=side, mode="area")
+        pixels = functional.interpolate(pixels, size=64, mode="bilinear")
+        noise = torch.randn(len(pixels) // 4, *pixels.shape[1:]).repeat(4, 1, 1, 1)
+        pixels = pixels * rng.uniform(0.94, 1.06) + noise * rng.uniform(0, 5)
+    return (pixels.clamp(0, 255) / 255 - PREPROCESS["mean"][0]) / PREPROCESS["std"][0]  # type: ignore[index, no-any-return]
+
+
+def truth_of(texts: Sequence[Text], pictures: Sequence[Picture]) -> npt.NDArray[np.bool_]:
+    """[T, B]: whether each text is true of each picture."""
+    said, seen = [t.told for t in texts], pictures
+    grounds = np.ones((len(texts), len(pictures)), dtype=bool)
+    for name in ("scene", "light"):
+        told, have = (np.array([getattr(p, name) for p in side]) for side in (said, seen))
+        grounds &= (told[:, None] == "") | (told[:, None] == have[None, :])
+    whole = np.array([t.whole for t in texts])
+    counts = np.array([len(p.things) for p in said])[:, None] == np.array([len(p.things) for p in seen])[None, :]
+    told_things, have_things = _codes(said), _codes(seen)
+    present = np.ones_like(grounds)
+    for i in range(told_things.shape[1]):
+        one = told_things[:, i]
+        match = ((one[:, None, None] == have_things[None]) | (one == 0)[:, None, None]).all(-1)
+        present &= match.any(-1) | (one[:, :1] == -1)
+    found: npt.NDArray[np.bool_] = grounds & present & (counts | ~whole[:, None])
+    return found
+
+
+def _codes(pictures: Sequence[Picture]) -> npt.NDArray[np.int8]:
+    """[N, 4, 4]: shape, colour, size and place from 1 up, 0 where unsaid; -1 where there is no thing."""
+    out = np.full((len(pictures), 4, 4), -1, dtype=np.int8)
+    order = {v: i for names in (SHAPES, tuple(COLOURS), tuple(SIZES), tuple(PLACES)) for i, v in enumerate(names, 1)}
+    order[""] = 0
+    for n, picture in enumerate(pictures):
+        for i, t in enumerate(picture.things[:4]):
+            out[n, i] = [order[t.shape], order[t.colour], order[t.size], order[t.place]]
+    return out
+
+
+def _loss(model: Any, images: torch.Tensor, tokens: torch.Tensor, truth: torch.Tensor) -> Any:
+    from torch.nn import functional
+
+    seen = model.encode_image(images, normalize=True)
+    told = functional.normalize(_encoded_text(model, tokens), dim=-1)
+    scores = model.logit_scale.exp() * seen @ told.T
+    own = scores.new_zeros(scores.shape, dtype=bool)
+    count = len(images)
+    own.fill_diagonal_(True)
+    # A true text of another image is no counter-example, and says nothing about which of its images is meant.
+    scores = scores.masked_fill(truth.T & ~own, -1e4)
+    target = _range(count)
+    return (functional.cross_entropy(scores, target) + functional.cross_entropy(scores[:, :count].T, target)) / 2
+
+
+def _encoded_text(model: Any, tokens: torch.Tensor) -> Any:
+    """What `encode_text` gives, in chunks of texts of like length, each cut to its longest: a third of the work."""
+    import torch
+
+    lengths = (tokens > 0).sum(dim=1)
+    order = lengths.argsort()
+    told = [_encoded_chunk(model, tokens[rows, : int(lengths[rows].max())]) for rows in order.chunk(4)]
+    return torch.cat(told)[order.argsort()]
+
+
+def _encoded_chunk(model: Any, tokens: torch.Tensor) -> Any:
+    length = tokens.shape[1]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    return x[_range(len(x)), tokens.argmax(dim=-1)] @ model.text_projection
+
+
+def _range(count: int) -> Any:
+    import torch
+
+    return torch.arange(count)
+
+
+@lru_cache(maxsize=len(SCENES) * 100)
+def _scene(name: str, variation: int) -> Image.Image:
+    return draw_scene(name, variation, DRAWN, DRAWN)
+
+
+@lru_cache(maxsize=len(SHAPES) * len(COLOURS) * 10)
+def _cut(shape: str, colour: str, variation: int, radius: float, half: int) -> tuple[Image.Image, Image.Image]:
+    cut = sprite(shape, colour, variation, radius, half, (0, 0))
+    shadow = cut.getchannel("A").filter(ImageFilter.GaussianBlur(1)).point(lambda a: a * 0.34)
+    return cut, shadow
+
+
+if __name__ == "__main__":
+    main()
