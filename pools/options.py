@@ -27,6 +27,13 @@ def _languages(weights: dict[str, float]) -> dict[str, float]:
     return weights
 
 
+def _one_line(weights: dict[str, float]) -> dict[str, float]:
+    for text in weights:
+        if not text.strip() or text != " ".join(text.split()):
+            raise ValueError(f"{text!r} is no name of a detail; write one such as material or light")
+    return weights
+
+
 def _split_names(shares: dict[str, float]) -> dict[str, float]:
     for name, share in shares.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -55,7 +62,7 @@ class WordingShares(_Options):
         Length.MEDIUM: 0.5,
         Length.LONG: 0.2,
     }
-    focus: Annotated[dict[str, Weight], AfterValidator(_some)] = dict.fromkeys(
+    focus: Annotated[dict[str, Weight], AfterValidator(_some), AfterValidator(_one_line)] = dict.fromkeys(
         ("material", "texture", "pattern", "color", "light", "shape", "position", "background"), 1.0
     )
     language: Annotated[dict[str, Weight], AfterValidator(_some), AfterValidator(_languages)] = {"en": 1.0}

@@ -22,7 +22,7 @@ from schemas.tasks import Task
 
 # Large enough that a batch's look-ups cost little per plan, small enough that its records are short-lived: the
 # garbage collector walks those that live longer.
-_BATCH = 256
+_BATCH = 512
 
 
 class _Outline(NamedTuple):

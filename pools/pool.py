@@ -158,6 +158,8 @@ def _mapped(path: str, arrow: str) -> pa.RecordBatch:
     if not os.path.exists(arrow):
         with paths.open_read(path) as file:
             table = pq.read_table(file, columns=columns().names, read_dictionary=list(_CODED))
+        if not table.num_rows:
+            raise InputError(f"{path}: an index without a row; index a pool that has images")
         wide = [
             pa.field(f.name, pa.large_string() if f.type == pa.string() else f.type)
             for f in table.schema.remove_metadata()

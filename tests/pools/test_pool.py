@@ -99,6 +99,11 @@ def test_a_missing_pool_is_one_line(tmp_path: Path, name: str) -> None:
     assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_an_index_without_rows_is_one_line(tmp_path: Path, index_of: Callable[..., str]) -> None:
+    with pytest.raises(InputError, match="without a row"):
+        Pool.open(index_of([], tmp_path / "pool.parquet"), str(tmp_path / "cache"))
+
+
 def test_an_index_of_another_version_or_a_broken_one_is_one_line(tmp_path: Path) -> None:
     table = pa.table({"path": ["a"]}).replace_schema_metadata({"plumbline.pool": "99", "plumbline.digest": "0"})
     pq.write_table(table, tmp_path / "future.parquet")
