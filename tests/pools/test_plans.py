@@ -255,7 +255,8 @@ def test_options_that_fit_nothing_are_one_line(pool: Pool, options: dict[str, An
         {"max_references": 0}, {"max_references": 11}, {"splits": {}}, {"splits": {"train": 0}}, {"splits": {"a/b": 1}},
         {"stress": {"share": 2}}, {"stress": {"kinds": ["none"]}}, {"stress": {"kinds": []}},
         {"stress": {"kinds": ["blurred", "blurred"]}}, {"wording": {"style": {"poetic": 1}}},
-        {"wording": {"language": {"English please": 1}}}, {"wording": {"focus": {}}}, {"wording": {"focus": {"a\nb": 1}}}, {"persons": ["me"]},
+        {"wording": {"language": {"English please": 1}}}, {"wording": {"focus": {}}},
+        {"wording": {"focus": {"a\nb": 1}}}, {"persons": ["me"]},
     ],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
