@@ -7,6 +7,7 @@ import itertools
 import logging
 import random
 import sys
+import traceback
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
@@ -155,7 +156,7 @@ class Caller:
         except Exception as error:
             # A provider's own mistake, or an answer no one foresaw, costs one plan; where it costs the first twenty,
             # the rule for first answers stops the run.
-            log.exception("%s: unforeseen", lane.name)
+            log.error("%s: unforeseen\n%s", lane.name, lane.blot(traceback.format_exc()))
             raise FinalError("provider_error", f"{type(error).__name__}: {error}") from error
 
     def _note_answer(self, lane: Lane, request: Request, raw: RawAnswer, passed: Pass, ask: int) -> None:

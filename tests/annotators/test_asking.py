@@ -244,15 +244,23 @@ def test_an_unforeseen_error_of_a_provider_costs_one_plan(fakes: Any) -> None:
     assert bench.run(bench.ask()).text == "yes"
 
 
-def test_keys_are_blotted_out_of_everything_that_is_kept(fakes: Any) -> None:
+def test_keys_are_blotted_out_of_everything_that_is_kept_or_logged(fakes: Any, caplog: Any) -> None:
     key = "sk-very-secret"
-    replies = [FinalError("bad_request", f"bad key {key}", raw=RawAnswer(text=key, note=key)), key, StopRun(2, key)]
+    replies = [
+        FinalError("bad_request", f"bad key {key}", raw=RawAnswer(text=key, note=key)),
+        key,
+        KeyError(key),
+        StopRun(2, key),
+    ]
     bench = fakes.Bench(fakes.Provider(lambda request, n: replies[n], secrets=(key,)))
     with pytest.raises(Failure) as caught:
         bench.run(bench.ask())
     assert bench.run(bench.ask()).text == "***"
+    with pytest.raises(Failure, match=r"\*\*\*"):
+        bench.run(bench.ask())
     with pytest.raises(Stopped):
         bench.run(bench.ask())
+    assert "unforeseen" in caplog.text and key not in caplog.text
     assert key not in f"{caught.value} {caught.value.last_answer} {bench.ledger.answers} {bench.stopped}"
 
 

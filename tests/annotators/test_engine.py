@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -186,8 +187,8 @@ def test_a_stop_from_outside_lets_calls_under_way_end(fakes: Any, engine_of: Any
     with engine.window(asking(fakes)) as window:
         for item in items_of(fakes, 10):
             window.put(item)
-        while not provider.requests:
-            pass
+        while provider.in_flight < 2:
+            time.sleep(0.005)
         engine.stop(Stop(130, "interrupted"))
         engine.stop(Stop(3, "too late"))
         finished = list(window.drain())
