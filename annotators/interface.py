@@ -28,7 +28,7 @@ What runs recipes is `annotators.engine.Engine`::
     engine.progress()                                    # a snapshot for the live line
     engine.close()
 
-What a **provider** implements is `Provider`: one file each, made known in `annotators.registry`.
+A **provider** implements `Provider`: one file each, made known in `annotators.registry`.
 """
 
 from __future__ import annotations
