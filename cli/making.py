@@ -47,7 +47,7 @@ def make(
     """
     from shards.manifest import finished_run, write_manifest
 
-    own = share if worker is None else share.divided(*worker)
+    own = share if worker is None else share.divided(worker.index, worker.of)
     prepared = prepare(config, path, out, own)
     if worker is None:
         say_beginning(prepared, out)

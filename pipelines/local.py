@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import threading
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from annotators.errors import Stop
 from pipelines import waves
 from pipelines.datasets import graph_of
 from pipelines.spec import RunSpec, ShardRange, close_session, session
+from schemas.errors import InputError
 
 LOCAL_RUNNER = "--runner=FnApiRunner"
 """Named always: Beam's default runner tries to fetch another one and then behaves differently."""
@@ -25,9 +28,7 @@ class LocalRun:
 
     def __init__(self, spec: RunSpec, shards: Sequence[ShardRange], beam_options: Sequence[str] = ()) -> None:
         self._spec, self._shards = spec, list(shards)
-        self._options = list(beam_options)
-        if not any(o == "--runner" or o.startswith("--runner=") for o in self._options):
-            self._options.append(LOCAL_RUNNER)
+        self._options = checked_options(beam_options)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="run", daemon=True)
 
@@ -78,6 +79,26 @@ class LocalRun:
 
     def _make(self, wave: list[ShardRange]) -> None:
         run_pipeline(self._spec, wave, self._options)
+
+
+def checked_options(options: Sequence[str]) -> list[str]:
+    """Beam's options with the local runner named, unless another one is.
+
+    Raises:
+        InputError: Beam does not take them.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    named = any(o == "--runner" or o.startswith("--runner=") for o in options)
+    whole = [*options, *([] if named else [LOCAL_RUNNER])]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            PipelineOptions(whole).get_all_options()
+    except SystemExit as error:  # argparse's way of refusing an option
+        line = (said.getvalue().strip().splitlines() or ["unknown option"])[-1]
+        raise InputError(f"Beam option: {line.rpartition('error: ')[2]}; see Beam's pipeline options") from error
+    return whole
 
 
 def run_pipeline(spec: RunSpec, shards: list[ShardRange], options: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from schemas.tasks import Role, Task
 
 if TYPE_CHECKING:
     import apache_beam as beam
+    from apache_beam.pvalue import PCollection
 
     from pipelines.spec import RunSpec, ShardRange
     from prompts.catalogue import Catalogue
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 ROLES = ("writer", "reasoner", "painter")
 
 
-def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> beam.PCollection[str]:
+def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollection[str]:
     """The figure as a Beam graph; gives the name of each committed shard."""
     import apache_beam as beam
 

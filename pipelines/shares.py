@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from schemas.errors import InputError
 
 T = TypeVar("T")
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """One of `of` equal shares; `index` counts from 0. It takes every `of`-th shard and 1/`of` of each limit."""
 
     index: int = 0

@@ -15,7 +15,7 @@ from shards.names import ShardName
 
 if TYPE_CHECKING:
     from annotators.engine import Engine
-    from shards.commit import Footer
+    from shards.tables import Footer
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import Coder, registry
-from apache_beam.metrics import Metrics
+from apache_beam.coders import Coder, typecoders
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -41,7 +42,7 @@ class RecordCoder(Coder):
         return True
 
 
-registry.register_coder(Record, RecordCoder)
+typecoders.registry.register_coder(Record, RecordCoder)
 
 
 class Plans(beam.PTransform):
@@ -51,7 +52,7 @@ class Plans(beam.PTransform):
         super().__init__()
         self._spec, self._shards = spec, shards
 
-    def expand(self, p: beam.Pipeline) -> beam.PCollection:
+    def expand(self, p: beam.Pipeline) -> PCollection:
         spec = self._spec
         return (
             p
@@ -67,7 +68,7 @@ class Annotate(beam.PTransform):
         super().__init__()
         self._spec = spec
 
-    def expand(self, plans: beam.PCollection) -> beam.PCollection:
+    def expand(self, plans: PCollection) -> PCollection:
         return plans | beam.ParDo(_Annotate(self._spec)).with_output_types(Record)
 
 
@@ -108,7 +109,7 @@ class Score(beam.PTransform):
         super().__init__()
         self._spec = spec
 
-    def expand(self, drafts: beam.PCollection) -> beam.PCollection:
+    def expand(self, drafts: PCollection) -> PCollection:
         return drafts | beam.ParDo(_Score(self._spec)).with_output_types(Record)
 
 
@@ -148,7 +149,7 @@ class WriteShards(beam.PTransform):
         super().__init__()
         self._spec, self._shards = spec, shards
 
-    def expand(self, outcomes: beam.PCollection) -> beam.PCollection:
+    def expand(self, outcomes: PCollection) -> PCollection:
         size = self._spec.config.output.shard_samples
         by_shard = outcomes | "Key by shard" >> beam.Map(lambda o: (_shard_key(o, size), o)).with_output_types(
             tuple[str, Record]

@@ -74,10 +74,10 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, text: str, said: s
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: cannot be read"):
         configs.load(str(tmp_path / "nowhere.yaml"))
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="binary.yaml: is not UTF-8"):
+    with pytest.raises(InputError, match=r"binary\.yaml: is not UTF-8"):
         configs.load(str(tmp_path / "binary.yaml"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from annotators.errors import Failure
-from annotators.interface import Answer, Facts
+from annotators.interface import Answer
 from pipelines.realign import Recipe, distinct, interleaved
 from pools.tasks import load_tasks
 from prompts.catalogue import Catalogue
@@ -21,7 +21,9 @@ from schemas.references import ImageRef, Kind, Reference
 from schemas.tasks import Role
 
 TARGET = ImageRef(uri="target.jpg", sha256="f" * 64, width=4, height=4, media_type="image/jpeg")
-COT = "<out_caption>{}</out_caption><relation_1>It is from image_1.</relation_1><relation_2>It is from image_2.</relation_2>"
+COT = "".join(
+    ["<out_caption>{}</out_caption>", *(f"<relation_{i}>It is from image_{i}.</relation_{i}>" for i in (1, 2))]
+)
 
 
 class FakeModels:
@@ -32,7 +34,7 @@ class FakeModels:
         self.asked: list[tuple[str, Any, int]] = []
         self.usage: dict[str, Any] = {}
 
-    async def ask(self, role: str, prompt: Any, *, answer: Any = None, draw: int = 0, facts: Facts = Facts()) -> Any:
+    async def ask(self, role: str, prompt: Any, *, answer: Any = None, draw: int = 0, facts: Any = None) -> Any:
         self.asked.append((role, prompt, draw))
         if role == "writer":
             return Answer(answer.model_validate(self.instruction), "", "fake", "key")
@@ -41,7 +43,7 @@ class FakeModels:
             raise thought
         return Answer(answer(thought), thought, "fake", "key")
 
-    async def paint(self, role: str, prompt: Any, *, size: Any = None, draw: int = 0, facts: Facts = Facts()) -> Any:
+    async def paint(self, role: str, prompt: Any, *, size: Any = None, draw: int = 0, facts: Any = None) -> Any:
         self.asked.append((role, prompt, draw))
         self.size = size
         return Answer(None, "", "fake", "key", image=TARGET)

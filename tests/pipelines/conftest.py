@@ -1,0 +1,51 @@
+"""A small run on the toy world, made once and compared with every other way of making it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = (
+    *("samples=48", "output.shard_samples=8", "reasonings=2", "splits={train: 0.75, test: 0.25}"),
+    "filters={clip: {weights: toy, min_text: 0.5}, similarity: {}}",
+)
+
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """The command line of the small run into a folder, with further words after it."""
+    ledger = tmp_path_factory.mktemp("ledger")
+
+    def words(out: Path, *more: str, ledger: Path = ledger) -> list[str]:
+        settings = [part for s in (*SETTINGS, f"ledger={ledger}") for part in ("--set", s)]
+        return [sys.executable, "-m", "cli.main", "realign", "configs/toy.yaml", "--out", str(out), *settings, *more]
+
+    return words
+
+
+@pytest.fixture(scope="session")
+def whole(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run, made by one process without interruption."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    done = run(command(out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ})
+
+
+def digests(out: Path) -> dict[str, str]:
+    """sha256 of every tar and index of an output."""
+    files = sorted((out / "shards").iterdir())
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if not f.name.startswith(".")}
