@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -87,8 +88,9 @@ class Cutouts:
         self._kept: OrderedDict[str, Cutout | str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, key: str, image: Image.Image) -> Cutout:
-        """The cut-out of `image`, whose content `key` identifies; raises `NoCutout` like `cutout`."""
+    def of(self, image: Image.Image) -> Cutout:
+        """The cut-out of an upright RGBA image, as `cutout` makes it, and its refusals too."""
+        key = _digest(image)
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
@@ -105,6 +107,11 @@ class Cutouts:
         if isinstance(found, str):
             raise NoCutout(found)
         return found
+
+
+def _digest(image: Image.Image) -> str:
+    """Names the pixels, not the file: what a plan blurs on purpose is another image."""
+    return hashlib.blake2b(image.tobytes(), person=f"{image.size}{image.mode}"[:16].encode()).hexdigest()
 
 
 def _alpha_is_used(alpha: Array) -> bool:
@@ -147,7 +154,7 @@ def _grabbed(rgb: Array) -> Array:
     coarse, fine = _within(rgb, _COARSE), _within(rgb, _FINE)
     prior = saliency(cv2.cvtColor(coarse.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
     votes = [_largest(_grabcut(coarse, _first_guess(prior, *levels), rounds=4)) for levels in _PRIORS]
-    voted = (sum(v.astype(np.int32) for v in votes) >= 2).astype(np.uint8)
+    voted = (np.sum(votes, axis=0) >= 2).astype(np.uint8)
     if not voted.any():
         raise NoCutout("nothing stands out from the background")
     grown = cv2.resize(_filled(_largest(voted)), (fine.shape[1], fine.shape[0]), interpolation=cv2.INTER_LINEAR)
@@ -196,10 +203,10 @@ def _grabcut(rgb: Array, labels: Array, rounds: int) -> Array:
     known = [np.isin(labels, pair).any() for pair in ((cv2.GC_FGD, cv2.GC_PR_FGD), (cv2.GC_BGD, cv2.GC_PR_BGD))]
     if not all(known):
         return np.zeros(labels.shape, np.uint8)
-    # GrabCut's k-means draws from OpenCV's generator of this thread: seed it, or the outline depends on what ran before.
+    # GrabCut's k-means draws from this thread's OpenCV generator: unseeded, the outline depends on what ran before.
     cv2.setRNGSeed(20)
     back, front = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(rgb), labels, None, back, front, rounds, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(np.ascontiguousarray(rgb), labels, (0, 0, 1, 1), back, front, rounds, cv2.GC_INIT_WITH_MASK)
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
@@ -217,7 +224,8 @@ def _within(rgb: Array, side: int) -> Array:
 
     height, width = rgb.shape[:2]
     scale = min(1.0, side / max(height, width))
-    return cv2.resize(rgb, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA)
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
 def _largest(mask: Array) -> Array:
@@ -226,7 +234,7 @@ def _largest(mask: Array) -> Array:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count < 2:
         return np.zeros_like(mask)
-    return (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
+    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), np.uint8)
 
 
 def _filled(mask: Array) -> Array:
@@ -236,14 +244,14 @@ def _filled(mask: Array) -> Array:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(mask)
     cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
-    return filled
+    return np.asarray(filled)
 
 
 def _smooth(mask: Array) -> Array:
     import cv2
 
     sigma = max(1.0, max(mask.shape) * 0.006)
-    return (cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma) > _SOLID).astype(np.uint8)
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma) > _SOLID, np.uint8)
 
 
 def _cropped(rgb: Array, alpha: Array, drawn: bool) -> Cutout:

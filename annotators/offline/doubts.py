@@ -142,7 +142,8 @@ def _frequency(bins: Array, chosen: Array) -> Array:
     counts = np.bincount(bins[chosen], minlength=int(np.prod(_COUNTS))).reshape(_COUNTS).astype(np.float64)
     for axis in range(3):
         padded = np.pad(counts, [(1, 1) if a == axis else (0, 0) for a in range(3)])
-        before, after = np.take(padded, range(counts.shape[axis]), axis), np.take(padded, range(2, padded.shape[axis]), axis)
+        before = np.take(padded, range(counts.shape[axis]), axis)
+        after = np.take(padded, range(2, padded.shape[axis]), axis)
         counts = 0.5 * counts + 0.25 * (before + after)
     return np.asarray((counts / max(counts.sum(), 1e-9)).ravel())
 

@@ -89,7 +89,7 @@ def _completed(picture: Array, hole: Array, before: Array | None, rounds: int) -
         patches = _patches(picture)
         nearest = _matched(patches, targets, nearest, order, usable, draw)
         picture = _voted(picture, hole, targets, nearest)
-    places = np.dstack(np.mgrid[0:height, 0:width])
+    places = np.dstack(list(np.mgrid[0:height, 0:width]))
     places[targets[:, 0], targets[:, 1]] = nearest
     return picture, places
 
@@ -156,7 +156,8 @@ def _voted(picture: Array, hole: Array, targets: Array, nearest: Array) -> Array
     total, weight = np.zeros_like(picture), np.zeros(hole.shape, np.float32)
     span = range(-_REACH, _REACH + 1)
     for y, x in ((y, x) for y in span for x in span):
-        there, here = nearest + (y, x), targets + (y, x)
+        step = np.array((y, x))
+        there, here = nearest + step, targets + step
         inside = (here >= 0).all(1) & (here < (height, width)).all(1)
         here, there = here[inside], there[inside]
         total[here[:, 0], here[:, 1]] += picture[there[:, 0], there[:, 1]]
@@ -174,7 +175,7 @@ def _enlarged(picture: Array, hole: Array, small: Array, found: Array | None) ->
     if found is not None:
         scale = np.array([height, width]) / np.array(found.shape[:2])
         there = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
-        cell = np.dstack(np.mgrid[0 : found.shape[0], 0 : found.shape[1]]).astype(np.float32)
+        cell = np.dstack(list(np.mgrid[0 : found.shape[0], 0 : found.shape[1]])).astype(np.float32)
         here = cv2.resize(cell, (width, height), interpolation=cv2.INTER_NEAREST)
         rows, columns = np.nonzero(hole)
         shift = (there[rows, columns] - here[rows, columns]) * scale

@@ -1,4 +1,4 @@
-"""From a hard mask to a soft matte: a guided filter along the boundary, and edge colours freed of the old background."""
+"""From a hard mask to a soft matte: a guided filter along the boundary, and edges freed of the old background."""
 
 from __future__ import annotations
 

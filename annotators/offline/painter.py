@@ -11,8 +11,8 @@ from PIL import Image
 from annotators.offline.cutout import Cutout, Cutouts, NoCutout
 from annotators.offline.inpaint import inpainted
 from annotators.offline.pasting import pasted
-from annotators.offline.staging import Backdrop, Placement, Staging, StudioLight, staging
 from annotators.offline.sky import sky
+from annotators.offline.staging import Backdrop, Placement, Staging, StudioLight, staging
 from annotators.offline.standing import Canvas, Stand, stand, stand_instead
 from annotators.offline.stature import groundless, indoors, stature
 from annotators.offline.transfer import LOCAL, lit, styled, surface_patch, surfaced, toned
@@ -74,9 +74,7 @@ def _composed(plan: Plan, stage: Staging, images: list[Image.Image], size: tuple
     if stage.ground:
         scene = plan.references[stage.ground - 1].reference
         picture = _covering(images[stage.ground - 1], size)
-        canvas = Canvas(
-            *size, studio=False, indoors=indoors(scene), ground=not groundless(scene), sky=sky(picture)
-        )
+        canvas = Canvas(*size, studio=False, indoors=indoors(scene), ground=not groundless(scene), sky=sky(picture))
     else:
         picture = _backdrop(stage.backdrop, size, plan.seed)
         canvas = Canvas(*size, studio=True)
@@ -101,7 +99,7 @@ def _stand(cut: Cutout, placement: Placement, reference: Reference, canvas: Canv
 def _replaced(plan: Plan, stage: Staging, images: list[Image.Image], size: tuple[int, int]) -> Array:
     """The ground's subject taken away and another put where it was."""
     placement = stage.pasted[0]
-    old = _of(plan, images, stage.ground)
+    old = _of(images, stage.ground)
     new = _cut(plan, stage, images, placement)
     picture = _covering(images[stage.ground - 1], size)
     canvas = Canvas(*size, studio=False)
@@ -129,11 +127,11 @@ def _attributed(plan: Plan, stage: Staging, images: list[Image.Image], size: tup
     donor = _shown(donor_image)
     name = plan.subtype
     if name in LOCAL:
-        base = _of(plan, images, stage.ground)
+        base = _of(images, stage.ground)
         mask = _resized(base.mask, size)
-        return surfaced(picture, mask, _patch(plan, images, stage.donor, name), name, stage.strength)
+        return surfaced(picture, mask, _patch(images, stage.donor, name), name, stage.strength)
     if name == "style":
-        return styled(picture, donor, stage.strength, drawn=_is_drawn(plan, images, stage.donor))
+        return styled(picture, donor, stage.strength, drawn=_is_drawn(images, stage.donor))
     if name == "light":
         return lit(picture, donor, stage.strength)
     if name in ("tone", ""):
@@ -141,18 +139,18 @@ def _attributed(plan: Plan, stage: Staging, images: list[Image.Image], size: tup
     raise Unpaintable(f"the {name} of a picture is not something that rules can carry over")
 
 
-def _patch(plan: Plan, images: list[Image.Image], number: int, kind: str) -> Array:
+def _patch(images: list[Image.Image], number: int, kind: str) -> Array:
     """The donor's surface: inside its subject where it can be cut out, else anywhere in its photo."""
     try:
-        cut = _of(plan, images, number)
+        cut = _of(images, number)
     except NoCutout:
         return surface_patch(_flat(images[number - 1]), None, kind)
     return surface_patch(cut.rgba[..., :3].astype(np.float32), cut.rgba[..., 3].astype(np.float32) / 255, kind)
 
 
-def _is_drawn(plan: Plan, images: list[Image.Image], number: int) -> bool:
+def _is_drawn(images: list[Image.Image], number: int) -> bool:
     try:
-        return _of(plan, images, number).drawn
+        return _of(images, number).drawn
     except NoCutout:
         return False
 
@@ -164,16 +162,15 @@ def _cut(plan: Plan, stage: Staging, images: list[Image.Image], placement: Place
     refusal: NoCutout | None = None
     for number in (placement.image, *others):
         try:
-            return _of(plan, images, number)
+            return _of(images, number)
         except NoCutout as found:
             refusal = refusal or found
     raise refusal or NoCutout("no image")
 
 
-def _of(plan: Plan, images: list[Image.Image], number: int) -> Cutout:
-    planned = plan.references[number - 1]
+def _of(images: list[Image.Image], number: int) -> Cutout:
     try:
-        return _CUTOUTS.of(f"{planned.reference.sha256}/{planned.stress}", images[number - 1])
+        return _CUTOUTS.of(images[number - 1])
     except NoCutout as refusal:
         raise NoCutout(f"image {number}: {refusal}") from None
 
@@ -220,7 +217,7 @@ def _shown(image: Image.Image) -> Array:
 
 
 def _covering(image: Image.Image, size: tuple[int, int]) -> Array:
-    """The image scaled to cover `size` and cropped to it: evenly from both sides, from the top rather than the ground."""
+    """The image scaled to cover `size` and cropped to it, evenly at the sides, more at the top than at the ground."""
     import cv2
 
     picture = _flat(image)

@@ -23,10 +23,7 @@ def pasted(picture: Array, cut: Cutout, at: Stand, *, shade: float, studio: bool
     """
     rgb, alpha = _fitted(cut, at)
     colour, cover = _on_canvas(rgb, alpha, at, picture.shape[0], picture.shape[1])
-    if studio:
-        colour = _lifted(colour, cover, picture)
-    else:
-        colour = matched(colour, cover, picture, at, drawn=cut.drawn)
+    colour = _lifted(colour, cover, picture) if studio else matched(colour, cover, picture, at, drawn=cut.drawn)
     if shade > 0 and at.grounded:
         picture = picture * (1 - _shadow(cover, at, shade))[..., None]
         colour = colour * (1 - 0.22 * shade * _low(cover.shape[0], at))[..., None]
@@ -42,7 +39,7 @@ def _fitted(cut: Cutout, at: Stand) -> tuple[Array, Array]:
     layers = np.dstack([rgba[..., :3].astype(np.float32) * alpha, alpha])
     shrinks = at.width < layers.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    layers = cv2.resize(layers, (at.width, at.height), interpolation=way)
+    layers = np.asarray(cv2.resize(layers, (at.width, at.height), interpolation=way), np.float32)
     cover = np.clip(layers[..., 3], 0, 1)
     rgb = np.clip(layers[..., :3] / np.maximum(layers[..., 3:], 1e-3), 0, 255)
     return rgb, cover
@@ -98,7 +95,7 @@ def _lifted(colour: Array, cover: Array, picture: Array) -> Array:
 
 
 def _surroundings(cover: Array, at: Stand) -> Array:
-    """What lies around the box and is not covered, a third of its size wide; the whole picture where that is nothing."""
+    """What lies uncovered around the box, a third of its size wide; the whole picture where that is nothing."""
     reach_x, reach_y = at.width // 3 + 4, at.height // 3 + 4
     around = np.zeros(cover.shape, bool)
     rows = slice(max(0, at.top - reach_y), max(1, at.bottom + reach_y))
@@ -111,7 +108,7 @@ def _shadow(cover: Array, at: Stand, shade: float) -> Array:
     """How much of the light is lost: a dark line of contact, and a soft pool spread on the ground around the foot."""
     import cv2
 
-    height, width = cover.shape
+    height = cover.shape[0]
     size = float(at.width * at.height) ** 0.5
     foot = np.zeros_like(cover)
     low = max(0, at.bottom - max(3, round(0.16 * at.height)))

@@ -1,4 +1,4 @@
-"""One attribute of a donor carried over to another picture: tone, light and style to all of it, surfaces to its subject."""
+"""One attribute of a donor given to another picture: tone, light and style to all of it, surfaces to its subject."""
 
 from __future__ import annotations
 
