@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schemas.mentions import beyond
+from schemas.mentions import PLACEHOLDER, beyond
 
 
 class WriterAnswer(BaseModel):
@@ -41,6 +41,8 @@ def writer_answer(references: int) -> type[WriterAnswer]:
         @classmethod
         def _names_only_its_images(cls, instruction: str) -> str:
             found = beyond([instruction], references)
+            if PLACEHOLDER.search(instruction):
+                found.append("The instruction must not hold a placeholder such as <image_1>; write image 1.")
             if found:
                 raise ValueError(" ".join(found))
             return instruction

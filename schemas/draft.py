@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 
 from pydantic import Field, model_validator
 
 from schemas.base import Record, Word
 from schemas.iccot import ICCoT
-from schemas.mentions import beyond
+from schemas.mentions import PLACEHOLDER, beyond
 from schemas.plan import Plan
 from schemas.references import ImageRef
 from schemas.usage import Usage
 
 NOT_COMPUTED = -1.0
-_PLACEHOLDER = re.compile(r"<image_(\d+)>")
 
 
 class Reasoning(Record):
@@ -180,7 +178,7 @@ def score_or_sentinel(score: float | None) -> float:
 
 def prompt_defects(prompt: str, references: int) -> list[str]:
     """Plain sentences: each image must have its `<image_i>` placeholder in the interleaved prompt, exactly once."""
-    numbers = sorted(int(n) for n in _PLACEHOLDER.findall(prompt))
+    numbers = sorted(int(n) for n in PLACEHOLDER.findall(prompt))
     wanted = list(range(1, references + 1))
     if numbers == wanted:
         return []

@@ -9,6 +9,9 @@ _ORDINALS = (
     *("first", "second", "third", "fourth", "fifth", "sixth"),
     *("seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"),
 )
+PLACEHOLDER = re.compile(r"<image_(\d+)>")
+"""Stands for an image in an interleaved prompt; in no other text."""
+
 _NUMBERED = re.compile(r"\b(?:image|picture|photo|reference)s?[ _#-]*(\d+)", re.IGNORECASE)
 _SERIES = re.compile(r"\b(?:images|pictures|photos|references)\s+(\d+(?:\s*(?:,|and|or|&|to)\s*\d+)+)", re.IGNORECASE)
 _ORDINAL = re.compile(

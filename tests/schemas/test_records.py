@@ -134,6 +134,8 @@ def test_an_instruction_may_name_only_images_that_the_sample_has() -> None:
     assert schema(feasible=True, instruction="Put the star of image 2 there.").feasible
     with pytest.raises(ValidationError, match="Image 3 is named, but the sample has only images 1 to 2"):
         schema(feasible=True, instruction="Put the star of the third image there.")
+    with pytest.raises(ValidationError, match="must not hold a placeholder"):
+        schema(feasible=True, instruction="Put <image_2> there.")
     with pytest.raises(ValidationError, match="reason is empty"):
         schema(feasible=False)
     assert schema.model_json_schema() == WriterAnswer.model_json_schema()
