@@ -32,10 +32,11 @@ class Reasoning(Record):
     relation_margin: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        """`{text, out_caption, clip_text, relation_margin}` as the tar's JSON has it; -1.0 for not computed."""
+        """`{text, out_caption, draws, clip_text, relation_margin}` as the tar has it; -1.0 for not computed."""
         return {
             "text": str(self.iccot),
             "out_caption": self.iccot.out_caption,
+            "draws": self.draws,
             "clip_text": score_or_sentinel(self.clip_text),
             "relation_margin": score_or_sentinel(self.relation_margin),
         }
