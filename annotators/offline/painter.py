@@ -107,8 +107,15 @@ def _replaced(plan: Plan, stage: Staging, images: list[Image.Image], size: tuple
         at = stand_instead(new, old, canvas)
     except NoCutout as refusal:
         raise NoCutout(f"image {placement.image}: {refusal}") from None
-    empty = inpainted(picture, _hole(old, size))
+    hole = _hole(old, size)
+    empty = _blank_paper(picture, hole) if old.drawn else inpainted(picture, hole)
     return pasted(empty, new, at, shade=0.5 if stage.shadow else 0.0, studio=old.drawn)
+
+
+def _blank_paper(picture: Array, hole: Array) -> Array:
+    """What a drawing stands on: one colour, white where the drawing leaves none of it to see."""
+    paper = np.median(picture[~hole], axis=0) if (~hole).any() else np.array(255)
+    return np.asarray(np.where(hole[..., None], paper, picture), np.float32)
 
 
 def _hole(old: Cutout, size: tuple[int, int]) -> Array:

@@ -86,6 +86,13 @@ def test_a_replaced_subject_is_gone_and_the_donor_stands_in_its_place() -> None:
     assert np.abs(np.median(_where(target, BLUE), axis=0) - (210 / 400, 225 / 400)).max() < 0.08
 
 
+def test_a_replaced_drawing_leaves_blank_paper() -> None:
+    shirt = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
+    ImageDraw.Draw(shirt).rectangle((0, 20, 199, 199), fill=(0, 0, 0, 255))
+    target = np.asarray(paint(_plan("replace", Role.BASE, Role.DONOR), [shirt, _thing(BLUE)]))
+    assert target[:12].min() > 245 and target[:, :12].min() > 180
+
+
 def test_a_distractor_leaves_no_trace() -> None:
     with_it = _plan("add", Role.BASE, Role.SUBJECT, Role.SUBJECT, stress={3: Stress.DISTRACTOR})
     target = paint(with_it, [_scene(), _thing(RED), _thing(GREEN)])
