@@ -13,7 +13,7 @@ SIDE = 256
 # within a window, are larger where there is texture or an edge, and the coarser the window the smaller they are.
 _SCALES = ((8, 8.0, 0.25), (32, 4.0, 0.15))
 _TONE = 2.5
-"""A shift of a channel's mean over the whole picture, in levels of 255, that no encoder makes."""
+"""A shift of the tone of the whole picture, in levels of 255, that no encoder makes; see `_tone`."""
 _SHIFT = 8
 """Up to so many pixels of SIDE, a picture that merely moved is not an edit."""
 
@@ -31,8 +31,17 @@ def edit_change(base: Image.Image, target: Image.Image) -> float:
     shift = _shift(before, after)
     if shift is not None:
         shares.append(_changed(before, _moved(after, shift), _SHIFT + 4))
-    tone = float(abs(after.mean(axis=(0, 1)) - before.mean(axis=(0, 1))).max())
+    tone = float(abs(_tone(after) - _tone(before)).max())
     return max(min(shares), tone / 255 if tone > _TONE else 0.0)
+
+
+def _tone(picture: Any) -> Any:
+    """Over the whole picture: each channel's mean, the colourfulness, and the contrast, in levels of 255."""
+    import numpy as np
+
+    smooth = _mean(picture, 8)
+    colourful = (smooth.max(axis=2) - smooth.min(axis=2)).mean()
+    return np.array([*smooth.mean(axis=(0, 1)), colourful, smooth.mean(axis=2).std()])
 
 
 def _reduced(image: Image.Image, shape: tuple[int, int]) -> Any:
