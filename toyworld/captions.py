@@ -7,8 +7,8 @@
     ground    = "a " scene " background"                     light  = LIGHT " light"
     place     = "on the left" | "on the right" | "at the top" | "at the bottom" | "in the middle"
               | "in the " ("top" | "bottom") " " ("left" | "right") " corner"
-    phrase    = part {", " part} [" and " part]              part   = "the " ([size] colour shape | scene " background"
-              | LIGHT " light" | colour " colour") | "nothing"
+    phrase    = part {", " part} [" and " part]
+    part      = "the " ([size] [colour] shape | scene " background" | LIGHT " light" | colour " colour") | "nothing"
     relation  = phrase (" is " | " are ") ("from" | "consistent with") " image_" NUMBER
 """
 
@@ -137,8 +137,8 @@ def speaks(text: str) -> bool:
 
 
 def the_thing(thing: Thing, *, size: bool = False) -> str:
-    """`the red star`, or with its size `the small red star`."""
-    return f"the {thing.size + ' ' if size and thing.size else ''}{thing.colour} {thing.shape}"
+    """`the red star`, with its size `the small red star`; `the star` where its colour is unsaid."""
+    return " ".join(w for w in ("the", thing.size if size else "", thing.colour, thing.shape) if w)
 
 
 def the_scene(scene: str) -> str:
@@ -189,7 +189,7 @@ def _any(names: Sequence[str] | dict[str, object]) -> str:
 
 _PLACE_OF = {place_phrase(place): place for place in PLACES}
 _THING = re.compile(
-    rf"(?:an?|the) (?:(?P<size>{_any(list(SIZES))}) )?(?P<colour>{_any(list(COLOURS))}) (?P<shape>{_any(SHAPES)})"
+    rf"(?:an?|the) (?:(?P<size>{_any(list(SIZES))}) )?(?:(?P<colour>{_any(list(COLOURS))}) )?(?P<shape>{_any(SHAPES)})"
     rf"(?: (?P<place>{_any(list(_PLACE_OF))}))?"
 )
 _GROUND = re.compile(rf"(?:a|the) (?P<scene>{_any((PLAIN, *SCENES))}) background")
@@ -206,7 +206,11 @@ def _part(piece: str) -> Picture | None:
     """A single thing, ground or light; None where `piece` is none of them."""
     if found := _THING.fullmatch(piece):
         return Picture(
-            (Thing(found["shape"], found["colour"], found["size"] or "", _PLACE_OF.get(found["place"] or "", "")),)
+            (
+                Thing(
+                    found["shape"], found["colour"] or "", found["size"] or "", _PLACE_OF.get(found["place"] or "", "")
+                ),
+            )
         )
     if found := _GROUND.fullmatch(piece):
         return Picture(scene=found["scene"])

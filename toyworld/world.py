@@ -62,7 +62,7 @@ _STEP = {"small": 0.305, "big": 0.245}
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing. `size` and `place` may be unsaid (`""`); `variation` is what no caption tells."""
+    """One thing; whatever of it is unsaid is `""`. `variation` is what no caption tells."""
 
     shape: str
     colour: str
@@ -71,8 +71,8 @@ class Thing:
     variation: int = 0
 
     def __post_init__(self) -> None:
-        _check("shape", self.shape, SHAPES)
-        _check("colour", self.colour, COLOURS)
+        _check("shape", self.shape, ("", *SHAPES))
+        _check("colour", self.colour, ("", *COLOURS))
         _check("size", self.size, ("", *SIZES))
         _check("place", self.place, ("", *PLACES))
 
@@ -117,7 +117,7 @@ class Picture:
     @property
     def undrawable(self) -> list[str]:
         """Plain words for each thing left unsaid or impossible; empty where the picture can be drawn."""
-        found = [f"the {t.colour} {t.shape} has no {name}" for t in self.things for name in _gaps(t)]
+        found = [f"the {t.colour} {t.shape or 'thing'} has no {name}" for t in self.things for name in _gaps(t)]
         found += [name for name in ("scene", "light") if not getattr(self, name)]
         if not found:
             pairs = [(a, b) for i, a in enumerate(self.things) for b in self.things[:i] if a.touches(b)]
@@ -164,7 +164,7 @@ def layouts(count: int) -> tuple[tuple[str, ...], ...]:
 
 
 def _gaps(thing: Thing) -> list[str]:
-    return [name for name in ("size", "place") if not getattr(thing, name)]
+    return [name for name in ("shape", "colour", "size", "place") if not getattr(thing, name)]
 
 
 def _check(name: str, value: str, known: Iterable[str]) -> None:

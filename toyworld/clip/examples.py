@@ -144,43 +144,43 @@ def _captioned(picture: Picture, wording: Wording) -> Text:
 
 
 def _phrases(picture: Picture, rng: random.Random, negatives: int) -> list[Text]:
-    """A phrase a relation could hold, and its neighbours."""
-    options: list[str] = ["scene", *(["light"] if picture.light != CLEAR else [])]
-    options += ["thing"] * 5 + ["both"] * 2 + ["colour"] if picture.things else []
-    kind = rng.choice(options)
-    told = [_phrase(kind, picture, rng)]
-    key = {
-        "scene": ("scene",),
-        "light": ("light",),
-        "colour": ("colour",),
-        "thing": ("colour", "shape", "shape", "size"),
-    }
-    swaps = key.get(kind, ("colour", "shape", "shape", "scene"))
-    subject = Picture(told[0].told.things, picture.scene, picture.light)
-    for _ in range(negatives):
-        attribute = rng.choice(
-            swaps if subject.things and subject.things[0].size else [s for s in swaps if s != "size"]
-        )
-        told.append(_said_phrase(kind, swapped(subject, attribute, rng)))
-    return told
+    """A phrase that a relation could hold, and phrases that differ from it in one attribute."""
+    kinds = ["scene"] * 2 + ["light"] * (picture.light != CLEAR)
+    if picture.things:
+        kinds += ["thing"] * 5 + ["both"] * 2 + ["shape", "colour"]
+    kind = rng.choice(kinds)
+    chosen = [rng.choice(picture.things)] if picture.things else []
+    if kind != "thing" or rng.random() < 0.6:
+        chosen = [replace(t, size="") for t in chosen]
+    subject = replace(picture, things=tuple(chosen))
+    swaps = [a for a in _PHRASE_SWAPS[kind] if a != "size" or chosen[0].size]
+    return [
+        _phrase(kind, subject),
+        *(_phrase(kind, swapped(subject, rng.choice(swaps), rng)) for _ in range(negatives)),
+    ]
 
 
-def _phrase(kind: str, picture: Picture, rng: random.Random) -> Text:
-    if kind in ("scene", "light"):
-        return _said_phrase(kind, Picture((), picture.scene, picture.light))
-    thing = rng.choice(picture.things)
-    size = thing.size if rng.random() < 0.4 and kind == "thing" else ""
-    return _said_phrase(kind, Picture((Thing(thing.shape, thing.colour, size),), picture.scene, picture.light))
+_PHRASE_SWAPS = {
+    "scene": ("scene",),
+    "light": ("light",),
+    "colour": ("colour",),
+    "shape": ("shape",),
+    "thing": ("colour", "shape", "shape", "size"),
+    "both": ("colour", "shape", "shape", "scene"),
+}
 
 
-def _said_phrase(kind: str, about: Picture) -> Text:
+def _phrase(kind: str, about: Picture) -> Text:
     if kind == "scene":
         return Text(the_scene(about.scene), Picture((), about.scene), False)
     if kind == "light":
         return Text(the_light(about.light), Picture((), "", about.light), False)
     thing = about.things[0]
     if kind == "colour":
-        return Text(the_colour(thing.colour), Picture((thing,)), False)
+        return Text(the_colour(thing.colour), Picture((Thing("", thing.colour),)), False)
+    if kind == "shape":
+        return Text(the_thing(Thing(thing.shape, "")), Picture((Thing(thing.shape, ""),)), False)
+    thing = Thing(thing.shape, thing.colour, thing.size)
     if kind == "both":
         return Text(listed([the_thing(thing), the_scene(about.scene)]), Picture((thing,), about.scene), False)
     return Text(the_thing(thing, size=True), Picture((thing,)), False)
