@@ -170,7 +170,7 @@ def validate(model: type[RunConfig], tree: dict[str, Any], path: str) -> RunConf
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     """The first validation error as `key: what is wrong`, with a likely spelling for an unknown key."""
-    details = error.errors()
+    details = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # a misspelt key explains more
     first = details[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "(top level)"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
