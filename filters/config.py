@@ -21,6 +21,9 @@ from schemas.draft import Draft, Rejection
 _REVISION = 1
 """Part of the digest: raised when a measure changes, so that no run continues with scores of two kinds."""
 
+_NOTED = ("clip_text", "relation_margin")
+"""The scores whose absence a reader must hear about; the other columns go with them."""
+
 
 class FiltersConfig(BaseModel):
     """`filters:` of a run; one that is left out does not run. `{}` runs it with its defaults."""

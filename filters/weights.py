@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from schemas.errors import InputError
 from storage.paths import sha256_file
@@ -154,7 +155,7 @@ def _file_of(name: str, pretrained: str, entry: dict[str, Any]) -> str:
     try:
         return str(download_pretrained_from_url(url))
     except (OSError, RuntimeError) as error:
-        raise WeightsUnavailable(f"{name}/{pretrained} could not be fetched: {_line(error)}") from error
+        raise WeightsUnavailable(f"{name}/{pretrained} could not be fetched whole") from error
 
 
 def _from_hub(key: str, address: str) -> str:
@@ -179,7 +180,7 @@ def _from_hub(key: str, address: str) -> str:
         try:
             return str(hub.hf_hub_download(repository, file))
         except broken as error:
-            raise WeightsUnavailable(f"{key} could not be fetched: {_line(error)}") from error
+            raise WeightsUnavailable(f"{key} could not be fetched whole") from error
     raise WeightsUnavailable(f"{key} is not at {repository} on the hub")
 
 
@@ -204,10 +205,12 @@ def _answers(key: str, url: str) -> bool:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return False
-        raise WeightsUnavailable(f"{key} could not be fetched: HTTP {error.code} from {url}") from error
+        cause: Exception = error
+        said = "does not answer" if error.code >= 500 else f"refuses it (HTTP {error.code})"
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise WeightsUnavailable(f"{key} is not on this machine and could not be fetched: {_line(reason)}") from error
+        # What the network says differs from try to try; the reason is recorded and should not.
+        cause, said = error, "cannot be reached"
+    raise WeightsUnavailable(f"{key} is not on this machine and {urlsplit(url).hostname} {said}") from cause
 
 
 def _created(model_name: str, key: str, device: str, **options: Any) -> Any:
@@ -237,7 +240,7 @@ def _tokenizer(model_name: str, key: str) -> tuple[Callable[[list[str]], Any], C
     except (OSError, ValueError) as error:
         if key.startswith(_FOLDER):
             raise InputError(f"filters.clip.weights: {key} holds no usable tokenizer: {_line(error)}") from error
-        raise WeightsUnavailable(f"the tokenizer of {key} could not be fetched: {_line(error)}") from error
+        raise WeightsUnavailable(f"the tokenizer of {key} is not on this machine and could not be fetched") from error
     length = int(tokenizer.context_length)
     if hasattr(tokenizer, "encode"):
         return tokenizer, lambda text: len(tokenizer.encode(text)) + 2, length
