@@ -176,7 +176,7 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
         name = str(first["loc"][-1])
-        close = difflib.get_close_matches(name, _known_keys(model), n=1)
+        close = difflib.get_close_matches(name, _keys_beside(model, first["loc"]), n=1)
         return f"{key}: unknown key{f'; did you mean {close[0]}?' if close else '; remove it'}{more}"
     if first["type"] == "missing":
         return f"{key}: is missing; add it{more}"
@@ -187,13 +187,15 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{key}: {'must be ' + message + f', not {shown}' if wanted else message}{more}"
 
 
-def _known_keys(model: type[BaseModel]) -> list[str]:
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(name)
-        for inner in _models_in(field.annotation):
-            keys += _known_keys(inner)
-    return keys
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand where the last part of `location` does."""
+    here = [model]
+    for part in location[:-1]:
+        if isinstance(part, str):
+            here = [
+                m for one in here if part in one.model_fields for m in _models_in(one.model_fields[part].annotation)
+            ]
+    return [name for one in here for name in one.model_fields]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
