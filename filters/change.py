@@ -37,11 +37,15 @@ def edit_change(base: Image.Image, target: Image.Image) -> float:
 
 def _tone(picture: Any) -> Any:
     """Over the whole picture: each channel's mean, the colourfulness, and the contrast, in levels of 255."""
+    import cv2
     import numpy as np
 
     smooth = _mean(picture, 8)
-    colourful = (smooth.max(axis=2) - smooth.min(axis=2)).mean()
-    return np.array([*smooth.mean(axis=(0, 1)), colourful, smooth.mean(axis=2).std()])
+    red, green, blue = cv2.split(smooth)
+    least = cv2.min(cv2.min(red, green), blue)
+    grey = (red + green + blue) / 3
+    colourful = (_largest(smooth) - least).mean(dtype=np.float64)
+    return np.array([*(plane.mean(dtype=np.float64) for plane in (red, green, blue)), colourful, grey.std()])
 
 
 def _reduced(image: Image.Image, shape: tuple[int, int]) -> Any:
@@ -60,7 +64,7 @@ def _changed(before: Any, after: Any, margin: int) -> float:
         return 1.0
     shares = []
     for window, tolerance, per_contrast in _SCALES:
-        difference = abs(_mean(after - before, window)).max(axis=2)
+        difference = _largest(abs(_mean(after - before, window)))
         allowed = tolerance + per_contrast * _contrast(before, after, window * 3 // 2 if window > 8 else 16)
         shares.append(float((difference > allowed)[inner].mean()))
     return max(shares)
@@ -73,8 +77,16 @@ def _contrast(before: Any, after: Any, window: int) -> Any:
     deviations = []
     for picture in (before, after):
         variance = _mean(picture * picture, window) - _mean(picture, window) ** 2
-        deviations.append(np.sqrt(np.maximum(variance, 0)).max(axis=2))
+        deviations.append(_largest(np.sqrt(np.maximum(variance, 0))))
     return np.minimum(*deviations)
+
+
+def _largest(picture: Any) -> Any:
+    """Per pixel, of the three channels; much faster than NumPy's reduction over a short axis."""
+    import cv2
+
+    red, green, blue = cv2.split(picture)
+    return cv2.max(cv2.max(red, green), blue)
 
 
 def _mean(picture: Any, window: int) -> Any:
@@ -87,7 +99,7 @@ def _shift(before: Any, after: Any) -> tuple[float, float] | None:
     """By how much `after` lies moved as a whole, or None where that is nothing or too much to be drift."""
     import cv2
 
-    grey = [picture.mean(axis=2) for picture in (before, after)]
+    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
     window = cv2.createHanningWindow(grey[0].shape[::-1], cv2.CV_32F)
     (dx, dy), _ = cv2.phaseCorrelate(grey[0], grey[1], window)
     largest = max(abs(dx), abs(dy))

@@ -87,7 +87,7 @@ def build(config: FiltersConfig) -> FilterSet:
         try:
             model = ClipModel.load(config.clip.weights, config.clip.device)
         except WeightsUnavailable as error:
-            notes = dict.fromkeys(columns, f"not computed: {error.reason}")
+            notes = {name: f"not computed: {error.reason}" for name in _NOTED if name in columns}
         else:
             weights = model.digest
             filters.append(ClipFilter(config.clip, model))

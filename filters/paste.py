@@ -79,11 +79,11 @@ def _places(reference: Image.Image, target: Any) -> Iterator[_Place]:
 
 
 def _closer(reference: Image.Image, target: Any, place: _Place) -> float:
-    """The best likeness about `place`, over slightly different scales and positions."""
+    """The likeness at the best match about `place`, over slightly different scales and positions."""
     import cv2
 
     height, width = target.shape[:2]
-    best = 0.0
+    best, pair = -1.0, None
     for factor in (0.95, 0.975, 1.0, 1.025, 1.05):
         w, h = min(width, round(place.width * factor * width)), min(height, round(place.height * factor * height))
         # The centre stays where it was, and may move by what a pixel of the coarse search covers.
@@ -93,9 +93,10 @@ def _closer(reference: Image.Image, target: Any, place: _Place) -> float:
         if window.shape[0] < h or window.shape[1] < w:
             continue
         template = _array(reference, (w, h))
-        _, _, _, (dx, dy) = cv2.minMaxLoc(cv2.matchTemplate(window, template, cv2.TM_CCOEFF_NORMED))
-        best = max(best, _likeness(template, window[dy : dy + h, dx : dx + w]))
-    return best
+        _, match, _, (dx, dy) = cv2.minMaxLoc(cv2.matchTemplate(window, template, cv2.TM_CCOEFF_NORMED))
+        if match > best:
+            best, pair = match, (template, window[dy : dy + h, dx : dx + w])
+    return _likeness(*pair) if pair is not None else 0.0
 
 
 def _likeness(a: Any, b: Any) -> float:
@@ -114,14 +115,26 @@ def _likeness(a: Any, b: Any) -> float:
 
 def _relit(a: Any, b: Any) -> Any:
     """`a` with each channel's brightness and contrast brought to `b`'s."""
-    deviation = a.std(axis=(0, 1))
-    gain = b.std(axis=(0, 1)) / deviation.clip(1.0)
-    return (a - a.mean(axis=(0, 1))) * gain.clip(0.5, 2.0) + b.mean(axis=(0, 1))
+    (mean_a, deviation_a), (mean_b, deviation_b) = _tone(a), _tone(b)
+    gain = (deviation_b / deviation_a.clip(1.0)).clip(0.5, 2.0)
+    return (a - mean_a) * gain + mean_b
 
 
 def _correlation(a: Any, b: Any) -> float:
     """Of all channels together, about each channel's mean; of flat patches, how near their colours are."""
-    p, q = a - a.mean(axis=(0, 1)), b - b.mean(axis=(0, 1))
-    if max(float(p.std()), float(q.std())) < _FLAT:
-        return 1.0 - min(1.0, float(abs(a.mean(axis=(0, 1)) - b.mean(axis=(0, 1))).max()) / 32)
-    return float((p * q).sum() / max(1e-6, float((p * p).sum() * (q * q).sum()) ** 0.5))
+    import numpy as np
+
+    (mean_a, deviation_a), (mean_b, deviation_b) = _tone(a), _tone(b)
+    if max(np.sqrt((deviation_a**2).mean()), np.sqrt((deviation_b**2).mean())) < _FLAT:
+        return 1.0 - min(1.0, float(abs(mean_a - mean_b).max()) / 32)
+    shared = float(((a - mean_a) * (b - mean_b)).mean())
+    return shared / max(1e-6, float(np.sqrt((deviation_a**2).mean() * (deviation_b**2).mean())))
+
+
+def _tone(patch: Any) -> tuple[Any, Any]:
+    """(mean, standard deviation) per channel."""
+    import cv2
+    import numpy as np
+
+    mean, deviation = cv2.meanStdDev(np.ascontiguousarray(patch))
+    return mean[:, 0].astype(np.float32), deviation[:, 0].astype(np.float32)

@@ -219,7 +219,16 @@ def _created(model_name: str, key: str, device: str, **options: Any) -> Any:
     import open_clip
     from safetensors import SafetensorError
 
-    unusable = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError)
+    unusable = (
+        OSError,
+        ValueError,
+        AssertionError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    )
     try:
         # require_pretrained: open_clip would otherwise log a warning and hand out random weights.
         model = open_clip.create_model(model_name, precision="fp32", device=device, require_pretrained=True, **options)

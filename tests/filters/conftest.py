@@ -84,7 +84,7 @@ def drawn(seed: int, size: tuple[int, int] = (512, 384)) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for _ in range(40):
         x, y = rng.integers(0, size[0]), rng.integers(0, size[1])
-        w, h = rng.integers(8, size[0] // 4), rng.integers(8, size[1] // 4)
+        w, h = rng.integers(8, max(9, size[0] // 4)), rng.integers(8, max(9, size[1] // 4))
         colour = tuple(int(c) for c in rng.integers(0, 256, 3))
         (draw.ellipse if rng.random() < 0.5 else draw.rectangle)((x, y, x + w, y + h), fill=colour)
     grain = rng.normal(0, 4, (size[1], size[0], 3))
