@@ -20,7 +20,7 @@ HELD_OUT = 500_000
 def readings() -> list[tuple[Picture, Picture]]:
     """(what was drawn, what was read), every other one through a JPEG."""
     rng, found = random.Random(11), []
-    for i in range(60):
+    for i in range(40):
         picture = draw_picture(rng, HELD_OUT)
         image = render(picture, 256)
         if i % 2:
