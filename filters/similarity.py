@@ -22,10 +22,11 @@ class SimilarityConfig(BaseModel):
     """Limits; null switches one off. A score is stored whether or not its limit is on.
 
     Attributes:
-        min_edit_change: an edit must change more than this share of the picture, see `change.edit_change`. Found at
-            the default: 60 unedited photographs and cliparts, saved again as JPEG (quality 95 to 30), halved, shifted
-            or blurred, all below 0.0003; an object of a tenth of the width above it in 98 of 100, of a twentieth in
-            96, a lone dot of 3 % in 94. (reason `no_op`)
+        min_edit_change: an edit must change more than this share of the picture, see `change.edit_change`. Found:
+            photographs and cliparts saved again as JPEG (quality 95 to 30), halved, stretched or shifted, none above
+            it; softened or grained, 3 in 100; an added object of a tenth of the width above it in 98 of 100, of a
+            twentieth in 94, a lone dot of 3 % in 96; 5 % more light in 94, a warmer or harder tone always. A zoom by
+            1 % is taken for an edit in 7 of 10. (reason `no_op`)
         max_copy_paste: see `paste.pasted`. Found: photographs pasted at half the target's size or more, relit and
             saved again, above it in 95 of 100, at a third in 85, at a quarter in 30; subjects cut out (with a soft
             ellipse) at most 0.82; other photographs of the same subject above it in 5 of 100, those being taken from
