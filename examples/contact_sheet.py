@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from plumbline import Sample, read_samples
 
-THUMB, TARGET, WIDTH, MARGIN = 120, 250, 620, 10
+THUMB, TARGET, WIDTH, MARGIN = 122, 260, 554, 10
 INK, SOFT, PAPER, RULE = (32, 33, 36), (95, 99, 104), (255, 255, 255), (218, 220, 224)
 
 
@@ -59,7 +59,7 @@ def card(sample: Sample) -> Image.Image:
     pen.text((WIDTH - TARGET - MARGIN, MARGIN + 2), title, fill=SOFT, font=font(11))
     y = MARGIN + TARGET + 26
     for text, colour in ((record["instruction"], INK), (record["reasonings"][0]["out_caption"], SOFT)):
-        for line in textwrap.wrap(text, 100)[:3]:
+        for line in textwrap.wrap(text, 88)[:3]:
             pen.text((MARGIN, y), line, fill=colour, font=font(12))
             y += 15
         y += 4
