@@ -43,7 +43,7 @@ def run(out: str, samples: int) -> None:
     make(loaded, path, folder, Share(), 1, None, [], [])
     say_verdicts(folder)
     print("\nNext:")
-    for line in next_steps(folder):
+    for line in next_steps(out, folder):
         print(f"  {line}")
 
 
@@ -57,7 +57,7 @@ def demo_config(samples: int) -> tuple[str, dict[str, object]]:
 
 def verdicts(out: str) -> dict[str, Verdicts]:
     """By error of the painter, and for all of them, how the filters' rejections agree with its own confession."""
-    told = [(note, rejected) for note, rejected in _confessions(out)]
+    told = [(note.partition(":")[0], rejected) for note, rejected in _confessions(out)]
     wrong = sum(1 for note, rejected in told if not note and rejected)
     kinds = sorted({note for note, _ in told if note})
     found = {kind: sum(1 for note, rejected in told if note == kind and rejected) for kind in kinds}
@@ -78,13 +78,13 @@ def say_verdicts(out: str) -> None:
     print(f"  precision {whole.precision:.2f}, recall {whole.recall:.2f}")
 
 
-def next_steps(folder: str) -> list[str]:
+def next_steps(out: str, folder: str) -> list[str]:
     """Commands that work when pasted."""
     return [
         ". .venv/bin/activate",
         f"plumbline verify {folder}",
         f"plumbline rejects {folder}",
-        f"python examples/contact_sheet.py {folder} --out {paths.join(folder, '..')}/sheet.png",
+        f"python examples/contact_sheet.py {folder} --out {paths.join(out, 'sheet.png')}",
         f"tar tf {folder}/shards/train-00000-of-*.tar | head",
     ]
 
