@@ -29,10 +29,10 @@ class QualityConfig(BaseModel):
         max_aspect: longer side by shorter side. (reason `aspect`)
         min_sharpness: see `measures`; found 161 to 37,000, and 2 to 16 after a Gaussian blur of 4 pixels at 768.
             (reason `blur`)
-        min_luminance, max_luminance: mean, 0 to 1; found 0.11 to 0.95, and 0.01 to 0.09 at a tenth of the light.
-            (reason `exposure`)
-        max_clipped: share of pixels that are black, or share that are white; found up to 0.87, by cut-outs over
-            white. (reason `exposure`)
+        min_luminance, max_luminance: mean, 0 to 1; found 0.11 to 0.95 (0.98 in drawings on white), and 0.01 to
+            0.09 at a tenth of the light. (reason `exposure`)
+        max_clipped: share of pixels that are black, or share that are white; found up to 0.87 by cut-outs over
+            white, 0.967 by drawings. (reason `exposure`)
         min_contrast: see `measures`; found 0.10 to 0.47. (reason `blank`)
     """
 
@@ -42,8 +42,8 @@ class QualityConfig(BaseModel):
     max_aspect: float | None = Field(default=3.0, ge=1)
     min_sharpness: float | None = Field(default=20.0, ge=0)
     min_luminance: float | None = Field(default=0.06, ge=0, le=1)
-    max_luminance: float | None = Field(default=0.97, ge=0, le=1)
-    max_clipped: float | None = Field(default=0.95, gt=0, le=1)
+    max_luminance: float | None = Field(default=0.985, ge=0, le=1)
+    max_clipped: float | None = Field(default=0.97, gt=0, le=1)
     min_contrast: float | None = Field(default=0.04, ge=0, le=1)
 
 

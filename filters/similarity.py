@@ -59,10 +59,12 @@ class SimilarityFilter:
         images, scores = candidate.images, {}
         target = images.target()
         copied = 0
+        # Into a base that is a cut-out itself, another is rightly set just as it is: on white and nothing else.
+        plain = any(p.role is Role.BASE and p.reference.alpha for p in candidate.draft.plan.references)
         for number, planned in enumerate(candidate.draft.plan.references, 1):
             if planned.role is Role.BASE:
                 scores["edit_change"] = rounded(edit_change(images.reference(number), target))
-            elif planned.role in (Role.SUBJECT, Role.DONOR):
+            elif planned.role in (Role.SUBJECT, Role.DONOR) and not (plain and planned.reference.alpha):
                 score = rounded(_copied(planned, images.reference(number), target))
                 if score >= scores.get("copy_paste", 0.0):
                     scores["copy_paste"], copied = score, number

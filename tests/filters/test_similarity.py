@@ -144,6 +144,14 @@ def test_a_cut_out_reference_may_be_pasted_by_its_outline(desk: Any, scene: Any)
     assert judged(desk, target, (Role.BASE, scene(1)), (Role.DONOR, cut)).reason == ""
 
 
+def test_one_cut_out_may_replace_another(desk: Any, scene: Any) -> None:
+    old, new = cut_out(scene(1, (300, 300))), cut_out(scene(2, (300, 300)))
+    target = Image.new("RGB", new.size, (255, 255, 255))
+    target.paste(new, (0, 0), new)
+    assert judged(desk, target, (Role.BASE, old), (Role.DONOR, new)).reason == ""
+    assert judged(desk, target, (Role.SUBJECT, new)).reason == "copy_paste"
+
+
 def test_limits_of_null_only_score(desk: Any, scene: Any) -> None:
     config = SimilarityConfig(min_edit_change=None, max_copy_paste=None)
     draft = desk.draft(scene(1), [(Role.BASE, scene(1)), (Role.DONOR, scene(1))])
