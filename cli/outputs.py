@@ -5,15 +5,22 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from schemas.errors import DamageError
+from schemas.errors import DamageError, InputError, StoppedError
+from storage import paths
 
 
 def run_verify(out: str) -> None:
-    """Check everything; each problem is a line, and any problem is exit 4."""
+    """Check everything; each problem is a line, and any problem is exit 4. A run not finished is exit 3."""
     from shards.manifest import read_manifest
+    from shards.names import MANIFEST, RUN
     from shards.verify import verify
 
+    begun, closed = (paths.exists(paths.join(out, name)) for name in (RUN, MANIFEST))
+    if not begun and not closed:
+        raise InputError(f"{out}: is not the folder of a run: it has neither {RUN} nor {MANIFEST}")
     problems = verify(out)
+    if not closed:
+        raise StoppedError(problems[0])
     for problem in problems:
         print(problem)
     if problems:

@@ -56,7 +56,7 @@ class Planner:
         self._pool, self._options = pool, options
         self.weights = _weights(tasks, options)
         self.left_out: dict[str, list[str]] = {}
-        _check_subtypes([tasks[name] for name in self.weights], options)
+        _check_subtypes(tasks.values(), options)
         self._recipes: dict[str, Weighted[Recipe]] = {}
         self._layouts: dict[str, Layouts] = {}
         for split, shelves in shelves_of(pool, options).items():
@@ -187,8 +187,7 @@ def _check_subtypes(tasks: Iterable[Task], options: PlanOptions) -> None:
     known = [subtype.name for task in tasks for subtype in task.subtypes]
     for name in options.subtypes:
         if name not in known:
-            named = ", ".join(known) or "none, as no chosen task has any"
-            raise InputError(f"subtypes: there is no sub-type {name!r} in the chosen tasks; there are {named}")
+            raise InputError(f"subtypes: there is no sub-type {name!r}; there are {', '.join(known) or 'none'}")
 
 
 def _looks(options: PlanOptions) -> dict[tuple[Wording, Stress | None], float]:

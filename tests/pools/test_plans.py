@@ -236,7 +236,6 @@ def test_subtypes_the_pool_cannot_fill_are_left_out_unless_asked_for(pool_of: Ca
     [
         ({"tasks": {"ad": 1}}, "tasks: there is no task 'ad'"),
         ({"subtypes": {"hat": 1}}, "subtypes: there is no sub-type 'hat'"),
-        ({"tasks": {"add": 1}, "subtypes": {"hair": 1}}, "no sub-type 'hair' in the chosen tasks"),
         ({"licenses": ["MIT"]}, "licenses: the allow-list leaves no image"),
         ({"persons": ["consented"]}, "persons: the allow-list leaves no image"),
         ({"tasks": {"attribute": 1}, "subtypes": {s.name: 0 for s in TASKS["attribute"].subtypes}}, "weight 0"),
@@ -357,3 +356,7 @@ def test_a_planner_that_was_pickled_plans_the_same(pool: Pool) -> None:
     assert plans == list(planner.plans("train", range(100)))
     assert pickle.loads(pickle.dumps(plans[0])) == plans[0] == plans[0].model_copy(deep=True)
     assert hash(plans[0]) == hash(Plan.model_validate(plans[0].model_dump()))
+
+
+def test_weights_of_sub_types_may_stay_when_their_task_is_left_out(pool: Pool) -> None:
+    Planner(pool, load_tasks(), PlanOptions(tasks={"subject": 1}, subtypes={"hair": 0, "tone": 1}))
