@@ -186,7 +186,7 @@ class ClipFilter:
         scored = []
         for reasoning in reasonings:
             vector = vectors.get(reasoning.iccot.out_caption)
-            score = None if vector is None else rounded(cosine(vector, target))
+            score = None if vector is None else rounded(product(vector, target))
             scored.append(reasoning.model_copy(update={"clip_text": score}))
         long = sum(not refused[t] and self.model.is_long(t) for t in (r.iccot.out_caption for r in reasonings))
         refusal = next((why for why in (refused[r.iccot.out_caption] for r in reasonings) if why), "")
@@ -241,8 +241,8 @@ def check_vocabulary(captions: Iterable[str]) -> None:
             ) from error
 
 
-def cosine(a: Any, b: Any) -> float:
-    """Of unit vectors; summed in one order whatever the machine's linear algebra."""
+def product(a: Any, b: Any) -> float:
+    """The scalar product, which is the cosine of unit vectors; summed without the machine's linear algebra."""
     return float((a * b).sum())
 
 

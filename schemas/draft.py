@@ -22,8 +22,8 @@ class Reasoning(Record):
     Attributes:
         draws: how many of the N draws gave exactly this text.
         clip_text: CLIP cosine of out_caption and target, in [-1, 1]; None where not computed.
-        relation_margin: the smallest CLIP margin by which a relation fits its own reference better than any
-            other one, in [-2, 2]; None where not computed.
+        relation_margin: the smallest CLIP margin by which two relations fit their own references better than
+            each other's, in [-2, 2]; None where not computed.
     """
 
     iccot: ICCoT

@@ -44,15 +44,21 @@ class Desk:
         reasonings: Sequence[tuple[str, Sequence[str]]] = (),
         *,
         quality: int = 92,
+        subjects: Sequence[str] = (),
     ) -> Draft:
-        """`reasonings`: (out_caption, relations); by default one that says little."""
+        """`reasonings`: (out_caption, relations), by default one that says little; `subjects` differ by default."""
         count = len(references)
         planned = []
-        for role, pixels in references:
+        for number, (role, pixels) in enumerate(references):
             alpha = isinstance(pixels, Image.Image) and pixels.mode == "RGBA"
             ref = self.ref(pixels)
             reference = Reference(
-                **ref.model_dump(), id=ref.sha256, kind=Kind.OBJECT, caption="a thing", subject="thing", alpha=alpha
+                **ref.model_dump(),
+                id=ref.sha256,
+                kind=Kind.OBJECT,
+                caption="a thing",
+                alpha=alpha,
+                subject=subjects[number] if subjects else f"thing {number}",
             )
             planned.append(PlannedReference(reference=reference, role=role))
         said = reasonings or [("a picture", [f"Part {i} is from image_{i}." for i in range(1, count + 1)])]

@@ -277,7 +277,7 @@ def test_toy_scores_tell_true_captions_from_false_ones(desk: Any) -> None:
 
     filters = build(FiltersConfig.model_validate({"clip": {"weights": "toy", "device": "cpu"}}))
     assert filters.vocabulary is check_vocabulary
-    target = render(Picture((Thing("star", "red", "big", "left"),), "snow"))
+    target = render(Picture((Thing("star", "red", "big", "left"),), "snow", "clear"))
     relation = ["the red star is from image_1"]
     texts = [
         "a big red star on the left with a snow background",

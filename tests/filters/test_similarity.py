@@ -165,7 +165,7 @@ def test_on_real_photographs(test_data: Path) -> None:
     def load(row: dict[str, Any]) -> Image.Image:
         return decode((test_data / "pool" / row["path"]).read_bytes(), max_side=512)
 
-    things = [load(r) for r in rows if r["kind"] != "scene" and r["style"] == "photo" and not r["alpha"]][::16]
+    things = [load(r) for r in rows if r["kind"] != "scene" and r["style"] == "photo" and not r["alpha"]][::30]
     places = [load(r) for r in rows if r["kind"] == "scene" and min(r["width"], r["height"]) >= 300][: len(things)]
     found = []
     for thing, place in zip(things, places, strict=False):
