@@ -2,9 +2,10 @@
 
 An image's text stands against the other texts of the batch and against texts that differ from its own in one
 attribute (as in NegCLIP); a text that happens to be true of another image is left out of that image's denominator.
-Half of the images are degraded, so that a blurred or recompressed picture still scores. Beside the contrast, a linear
-head on the image features must name what is at each place; it is thrown away afterwards, but without it shapes take
-several times as long to learn. One CPU thread, fixed seeds.
+Half of the images are degraded, so that a blurred or recompressed picture still scores. Two linear heads help and are
+thrown away afterwards: one on the image features names what is at each place (without it shapes take several times as
+long to learn), one on both embeddings names the pairs of colour and shape that there are, so that "a red star and a
+blue cat" is not told as "a blue star and a red cat". One CPU thread, fixed seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,24 +34,27 @@ from toyworld.world import COLOURS, LIGHTS, PLACES, PLAIN, SCENES, SHAPES, SIZES
 if TYPE_CHECKING:
     import torch
 
-STEPS = 1000
-BATCH = 128
+STEPS = 1100
+BATCH = 96
 NEGATIVES = 2
-DRAWN = 128
-"""Training pictures are drawn at this size and reduced to the model's 64 pixels."""
+SEEN = 96
+"""Pixels of the model's input: its last feature map is then 3 x 3, one cell for each place."""
+DRAWN = 192
+"""Training pictures are drawn at this size and reduced to `SEEN`."""
 
-_FEATURES = 512 * 2 * 2
+_FEATURES = 512 * (SEEN // 32) ** 2
+_PAIRS = len(SHAPES) * len(COLOURS)
 _HEAD_SIZES = [len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1] * len(PLACES) + [len(SCENES) + 1, len(LIGHTS)]
 
 MODEL = {
-    "embed_dim": 96,
-    "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": SEEN, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
     "text_cfg": {"context_length": CONTEXT_LENGTH, "vocab_size": VOCABULARY_SIZE, "width": 96, "heads": 3, "layers": 2},
 }
 PREPROCESS = {
     "mean": [0.45] * 3,
     "std": [0.28] * 3,
-    "size": [64, 64],
+    "size": [SEEN, SEEN],
     "interpolation": "bicubic",
     "resize_mode": "squash",
 }
@@ -68,28 +72,37 @@ def main() -> None:
 def train(out: Path, steps: int = STEPS, seed: int = 1) -> None:
     """Train for `steps` batches and write the open_clip folder `out`, weights in half precision."""
     import torch
+    from torch.nn import functional
 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     model, head = new_model(), torch.nn.Linear(_FEATURES, sum(_HEAD_SIZES))
+    pair_head = torch.nn.Linear(int(str(MODEL["embed_dim"])), _PAIRS)
     optimizer = torch.optim.AdamW(
-        [*model.parameters(), *head.parameters()], lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98)
+        [*model.parameters(), *head.parameters(), *pair_head.parameters()],
+        lr=1e-3,
+        weight_decay=0.05,
+        betas=(0.9, 0.98),
     )
     started = time.process_time()
     model.train()
-    for step, (images, texts, truth, held) in enumerate(batches(seed, steps)):
+    for step, batch in enumerate(batches(seed, steps)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
-        features = _features(model, images)
-        contrast = _contrast(model, features, texts, truth)
-        naming = _naming(head, features, held)
+        features = _features(model, batch.images)
+        seen = functional.normalize(model.visual.attnpool(features), dim=-1)
+        told = functional.normalize(_encoded_text(model, batch.tokens), dim=-1)
+        contrast = _contrast(model.logit_scale.exp() * seen @ told.T, batch.truth)
+        naming = _naming(head, features, batch.held)
+        pairing = _pairing(pair_head, seen, batch.image_pairs) + _pairing(pair_head, told, batch.text_pairs)
+        help_share = 1.0 if step < steps * 0.6 else 0.3
         optimizer.zero_grad()
-        (contrast + naming * (1.0 if step < steps * 0.6 else 0.3)).backward()
+        (contrast + (naming + 10 * pairing) * help_share).backward()
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(50))
         if step % 50 == 0 or step == steps - 1:
-            losses = f"contrast {contrast.item():.3f}, naming {naming.item():.3f}"
+            losses = f"contrast {contrast.item():.3f}, naming {naming.item():.3f}, pairing {pairing.item():.4f}"
             print(f"step {step} of {steps}, {losses}, {time.process_time() - started:.0f} CPU s", flush=True)
         if step % 100 == 99:
             save(model, out)
@@ -122,11 +135,27 @@ def learning_rate(step: int, steps: int) -> float:
     return 1.5e-3 * min(1.0, (step + 1) / 60) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.01)
 
 
-def batches(seed: int, steps: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """(images [B, 3, 64, 64], tokens [T, L], truth [T, B], held [B, 29]) with T = B * (1 + NEGATIVES).
+class Batch(NamedTuple):
+    """B images and T = B * (1 + NEGATIVES) texts, the images' own texts first.
 
-    The images' own texts come first among the T; `held` is what `held_by` says.
+    Attributes:
+        images: [B, 3, 96, 96], normalised.
+        tokens: [T, context].
+        truth: [T, B], whether a text is true of an image.
+        held: [B, 29], what `held_by` says.
+        image_pairs, text_pairs: [B or T, shapes x colours], 1 where there is such a thing, -1 where it is not said.
     """
+
+    images: torch.Tensor
+    tokens: torch.Tensor
+    truth: torch.Tensor
+    held: torch.Tensor
+    image_pairs: torch.Tensor
+    text_pairs: torch.Tensor
+
+
+def batches(seed: int, steps: int) -> Iterator[Batch]:
+    """`steps` batches; the same seed gives the same ones."""
     import torch
 
     rng, tokenizer = random.Random(seed), ToyTokenizer()
@@ -135,21 +164,26 @@ def batches(seed: int, steps: int) -> Iterator[tuple[torch.Tensor, torch.Tensor,
         told = [draw_texts(p, rng, NEGATIVES) for p in pictures]
         texts = [t[0] for t in told] + [t[k] for k in range(1, 1 + NEGATIVES) for t in told]
         drawn = np.stack([composed(p, rng) for p in pictures])
-        tokens = tokenizer([t.words for t in texts])
-        truth, held = truth_of(texts, pictures), np.stack([held_by(p) for p in pictures])
-        yield degraded(torch.from_numpy(drawn), rng), tokens, torch.from_numpy(truth), torch.from_numpy(held)
+        yield Batch(
+            degraded(torch.from_numpy(drawn), rng),
+            tokenizer([t.words for t in texts]),
+            torch.from_numpy(truth_of(texts, pictures)),
+            torch.from_numpy(np.stack([held_by(p) for p in pictures])),
+            torch.from_numpy(np.stack([_pairs_of(p, True) for p in pictures])),
+            torch.from_numpy(np.stack([_pairs_of(t.told, t.whole) for t in texts])),
+        )
 
 
 def composed(picture: Picture, rng: random.Random) -> npt.NDArray[np.uint8]:
-    """A quick drawing from kept scenes and sprites, [128, 128, 3], much as `render` gives it."""
+    """A quick drawing from kept scenes and sprites, [192, 192, 3], much as `render` gives it."""
     image = _scene(picture.scene, picture.variation).copy()
     for thing in picture.things:
         radius = thing.radius * DRAWN
         half = int(radius * 1.22) + 2
         cut, shadow = _cut(thing.shape, thing.colour, thing.variation, radius, half)
-        x, y = (int(c * DRAWN + rng.uniform(-1.3, 1.3)) - half for c in thing.centre)
+        x, y = (int(c * DRAWN + rng.uniform(-2, 2)) - half for c in thing.centre)
         if picture.scene != PLAIN:
-            image.paste((24, 22, 48), (x + 1, y + 2), shadow)
+            image.paste((24, 22, 48), (x + 1, y + 3), shadow)
         image.paste(cut, (x, y), cut)
     pixels = np.asarray(image)
     if picture.light == "clear":
@@ -159,17 +193,17 @@ def composed(picture: Picture, rng: random.Random) -> npt.NDArray[np.uint8]:
 
 
 def degraded(drawn: torch.Tensor, rng: random.Random) -> torch.Tensor:
-    """Normalised [B, 3, 64, 64]; half of the batches blurred, noisy, brighter or darker by a little."""
+    """Normalised [B, 3, 96, 96]; half of the batches blurred, noisy, brighter or darker by a little."""
     import torch
     from torch.nn import functional
 
     pixels = drawn.permute(0, 3, 1, 2).float()
     if rng.random() < 0.5:
-        pixels = functional.interpolate(pixels, size=64, mode="bicubic", antialias=True)
+        pixels = functional.interpolate(pixels, size=SEEN, mode="bicubic", antialias=True)
     else:
-        side = rng.choice((28, 36, 44, 56))
+        side = rng.choice((40, 52, 64, 80))
         pixels = functional.interpolate(pixels, size=side, mode="area")
-        pixels = functional.interpolate(pixels, size=64, mode="bilinear")
+        pixels = functional.interpolate(pixels, size=SEEN, mode="bilinear")
         noise = torch.randn(len(pixels) // 4, *pixels.shape[1:]).repeat(4, 1, 1, 1)
         pixels = pixels * rng.uniform(0.94, 1.06) + noise * rng.uniform(0, 5)
     return (pixels.clamp(0, 255) / 255 - PREPROCESS["mean"][0]) / PREPROCESS["std"][0]  # type: ignore[index, no-any-return]
@@ -204,6 +238,16 @@ def held_by(picture: Picture) -> npt.NDArray[np.int64]:
     return np.concatenate([found.ravel(), ground])
 
 
+def _pairs_of(picture: Picture, whole: bool) -> npt.NDArray[np.float32]:
+    """[shapes x colours]: 1 where there is such a thing, else 0; all -1 where not everything is told."""
+    if not whole:
+        return np.full(_PAIRS, -1, dtype=np.float32)
+    found = np.zeros(_PAIRS, dtype=np.float32)
+    for t in picture.things:
+        found[SHAPES.index(t.shape) * len(COLOURS) + list(COLOURS).index(t.colour)] = 1
+    return found
+
+
 def _codes(pictures: Sequence[Picture]) -> npt.NDArray[np.int8]:
     """[N, 4, 4]: shape, colour, size and place from 1 up, 0 where unsaid; -1 where there is no thing."""
     out = np.full((len(pictures), 4, 4), -1, dtype=np.int8)
@@ -216,24 +260,30 @@ def _codes(pictures: Sequence[Picture]) -> npt.NDArray[np.int8]:
 
 
 def _features(model: Any, images: torch.Tensor) -> Any:
-    """[B, 512, 2, 2]: what the image tower pools."""
+    """[B, 512, 3, 3]: what the image tower pools."""
     tower = model.visual
     return tower.layer4(tower.layer3(tower.layer2(tower.layer1(tower.stem(images)))))
 
 
-def _contrast(model: Any, features: Any, tokens: torch.Tensor, truth: torch.Tensor) -> Any:
+def _contrast(scores: torch.Tensor, truth: torch.Tensor) -> Any:
+    """Cross-entropy both ways over scaled cosines [B, T]."""
     import torch
     from torch.nn import functional
 
-    seen = functional.normalize(model.visual.attnpool(features), dim=-1)
-    told = functional.normalize(_encoded_text(model, tokens), dim=-1)
-    scores = model.logit_scale.exp() * seen @ told.T
-    count = len(features)
-    own = torch.eye(count, len(tokens), dtype=torch.bool)
+    count = len(scores)
+    own = torch.eye(*scores.shape, dtype=torch.bool)
     # A true text of another image is no counter-example, and says nothing about which of its images is meant.
     scores = scores.masked_fill(truth.T & ~own, -1e4)
     target = torch.arange(count)
     return (functional.cross_entropy(scores, target) + functional.cross_entropy(scores[:, :count].T, target)) / 2
+
+
+def _pairing(head: Any, embedded: torch.Tensor, pairs: torch.Tensor) -> Any:
+    from torch.nn import functional
+
+    known = pairs[:, 0] >= 0
+    # Unit embeddings have small entries: ten times them reaches the logits that rare pairs need.
+    return functional.binary_cross_entropy_with_logits(head(embedded[known] * 10), pairs[known])
 
 
 def _naming(head: Any, features: Any, held: torch.Tensor) -> Any:
@@ -278,7 +328,7 @@ def _scene(name: str, variation: int) -> Image.Image:
 @lru_cache(maxsize=len(SHAPES) * len(COLOURS) * 10)
 def _cut(shape: str, colour: str, variation: int, radius: float, half: int) -> tuple[Image.Image, Image.Image]:
     cut = sprite(shape, colour, variation, radius, half, (0, 0))
-    shadow = cut.getchannel("A").filter(ImageFilter.GaussianBlur(1)).point(lambda a: a * 0.34)
+    shadow = cut.getchannel("A").filter(ImageFilter.GaussianBlur(1.6)).point(lambda a: a * 0.34)
     return cut, shadow
 
 
