@@ -12,20 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from annotators.offline.doubts import Agreement, doubt
+from annotators.offline.doubts import Agreement, refuse_doubtful
+from annotators.offline.doubts import NoCutout as NoCutout
+from annotators.offline.grabbing import filled, grabbed, largest
 from annotators.offline.matte import clean_edges, soft_matte
-from annotators.offline.saliency import saliency
 
 Array = NDArray[Any]
 
 MAX_SIDE = 1024
-_FINE, _COARSE = 320, 160
-_PRIORS = ((0.35, 0.02), (0.5, 0.05), (0.65, 0.1))
-_SOLID = 0.5
-
-
-class NoCutout(Exception):
-    """A reference whose subject cannot be cut out believably; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def cutout(image: Image.Image) -> Cutout:
     plain = _off_plain_background(rgb)
     if plain is not None:
         return _cropped(clean_edges(rgb, plain), plain * 255, drawn=True)
-    mask = _grabbed(rgb)
+    mask = grabbed(rgb)
     alpha = soft_matte(rgb, mask)
     return _cropped(clean_edges(rgb, alpha), alpha * 255, drawn=False)
 
@@ -140,118 +134,11 @@ def _off_plain_background(rgb: Array) -> Array | None:
         return None
     distance = np.linalg.norm(lab - paper, axis=2)
     far = (cv2.GaussianBlur(distance, (0, 0), 0.8) > 9).astype(np.uint8)
-    mask = _filled(_largest(far))
+    mask = filled(largest(far))
     # A subject as pale as its paper leaves only its darker parts: too little of its own outline to trust.
-    _refuse(doubt(rgb, mask, Agreement()))
+    refuse_doubtful(rgb, mask, Agreement())
     alpha = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.8, max(rgb.shape[:2]) * 0.0015))
     return np.asarray(np.clip((alpha - 0.35) / 0.6, 0, 1), np.float32)
-
-
-def _grabbed(rgb: Array) -> Array:
-    """The subject's mask at `_FINE` pixels: three GrabCuts from three priors vote, a fourth draws the outline."""
-    import cv2
-
-    coarse, fine = _within(rgb, _COARSE), _within(rgb, _FINE)
-    prior = saliency(cv2.cvtColor(coarse.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
-    votes = [_largest(_grabcut(coarse, _first_guess(prior, *levels), rounds=4)) for levels in _PRIORS]
-    voted = (np.sum(votes, axis=0) >= 2).astype(np.uint8)
-    if not voted.any():
-        raise NoCutout("nothing stands out from the background")
-    grown = cv2.resize(_filled(_largest(voted)), (fine.shape[1], fine.shape[0]), interpolation=cv2.INTER_LINEAR)
-    mask = _smooth(_filled(_largest(_grabcut(fine, _band(grown), rounds=1))))
-    if not mask.any():
-        raise NoCutout("nothing stands out from the background")
-    mask = _filled(_largest(mask))
-    _refuse(doubt(fine, mask, _agreement(votes, mask)))
-    return mask
-
-
-def _refuse(reason: str) -> None:
-    if reason:
-        raise NoCutout(reason)
-
-
-def _first_guess(prior: Array, likely: float, unlikely: float) -> Array:
-    """GrabCut's starting labels: the frame's edge is background, except its lower side, where subjects stand."""
-    import cv2
-
-    labels = np.full(prior.shape, cv2.GC_PR_BGD, np.uint8)
-    labels[prior > likely] = cv2.GC_PR_FGD
-    labels[prior < unlikely] = cv2.GC_BGD
-    edge = max(2, round(0.02 * min(prior.shape)))
-    labels[:edge] = cv2.GC_BGD
-    labels[:-1, :edge] = cv2.GC_BGD
-    labels[:-1, -edge:] = cv2.GC_BGD
-    return labels
-
-
-def _band(mask: Array) -> Array:
-    """Labels that leave open only a band around a known mask's outline."""
-    import cv2
-
-    reach = max(2, round(0.025 * max(mask.shape)))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    labels = np.where(mask > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[cv2.erode(mask, disc) > 0] = cv2.GC_FGD
-    labels[cv2.dilate(mask, disc) == 0] = cv2.GC_BGD
-    return labels
-
-
-def _grabcut(rgb: Array, labels: Array, rounds: int) -> Array:
-    import cv2
-
-    known = [np.isin(labels, pair).any() for pair in ((cv2.GC_FGD, cv2.GC_PR_FGD), (cv2.GC_BGD, cv2.GC_PR_BGD))]
-    if not all(known):
-        return np.zeros(labels.shape, np.uint8)
-    # GrabCut's k-means draws from this thread's OpenCV generator: unseeded, the outline depends on what ran before.
-    cv2.setRNGSeed(20)
-    back, front = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(np.ascontiguousarray(rgb), labels, (0, 0, 1, 1), back, front, rounds, cv2.GC_INIT_WITH_MASK)
-    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-
-
-def _agreement(votes: list[Array], mask: Array) -> Agreement:
-    import cv2
-
-    size = (votes[0].shape[1], votes[0].shape[0])
-    final = cv2.resize(mask * 255, size, interpolation=cv2.INTER_AREA) > 127
-    overlaps = sorted(float((v & final).sum()) / max(1.0, float((v | final).sum())) for v in votes)
-    return Agreement(worst=overlaps[0], middle=overlaps[len(overlaps) // 2])
-
-
-def _within(rgb: Array, side: int) -> Array:
-    import cv2
-
-    height, width = rgb.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
-
-
-def _largest(mask: Array) -> Array:
-    import cv2
-
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    if count < 2:
-        return np.zeros_like(mask)
-    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), np.uint8)
-
-
-def _filled(mask: Array) -> Array:
-    """The mask without the holes it encloses: GrabCut drops eyes, white bellies and labels."""
-    import cv2
-
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros_like(mask)
-    cv2.drawContours(filled, contours, -1, 1, thickness=cv2.FILLED)
-    return np.asarray(filled)
-
-
-def _smooth(mask: Array) -> Array:
-    import cv2
-
-    sigma = max(1.0, max(mask.shape) * 0.006)
-    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma) > _SOLID, np.uint8)
 
 
 def _cropped(rgb: Array, alpha: Array, drawn: bool) -> Cutout:

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+class NoCutout(Exception):
+    """A reference whose subject cannot be cut out believably; the message says why."""
+
+
 @dataclass(frozen=True)
 class Outline:
     """What can be measured of a mask without knowing what it shows; shares in [0, 1].
@@ -35,10 +39,29 @@ class Outline:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far independent cut-outs of one photo agree with the final one (intersection over union), in [0, 1]."""
+    """How far independent cut-outs of one photo agree with the final one.
 
-    worst: float = 1.0
-    middle: float = 1.0
+    Attributes:
+        overlaps: intersection over union of each with it, in [0, 1], ascending.
+    """
+
+    overlaps: tuple[float, ...] = (1.0,)
+
+    @property
+    def second(self) -> float:
+        """The worst but one: a single start may lose its way."""
+        return self.overlaps[min(1, len(self.overlaps) - 1)]
+
+    @property
+    def middle(self) -> float:
+        return self.overlaps[len(self.overlaps) // 2]
+
+
+def refuse_doubtful(rgb: Array, mask: Array, agreement: Agreement) -> None:
+    """Raise `NoCutout` with the reason that `doubt` gives, if any."""
+    reason = doubt(rgb, mask, agreement)
+    if reason:
+        raise NoCutout(reason)
 
 
 def doubt(rgb: Array, mask: Array, agreement: Agreement) -> str:
@@ -55,13 +78,13 @@ def doubt(rgb: Array, mask: Array, agreement: Agreement) -> str:
     if _letterboxed(rgb):
         return "the photo has bars along two sides"
     found = outline(rgb, mask)
-    # A large subject may lose one vote of three to a prior that saw only its brightest part.
-    agreed = agreement.worst >= 0.7 or (agreement.middle >= 0.96 and found.area >= 0.15)
+    # Where two starts see something else, the others have often settled on a part, or on subject and ground together.
+    agreed = agreement.second >= 0.75 and agreement.middle >= 0.85
     checks = (
         (found.area < 0.045, f"the subject fills only {found.area:.1%} of the photo"),
         (found.area > 0.8, f"the subject fills {found.area:.0%} of the photo"),
         (found.rim > 0.15, f"the frame cuts through the subject along {found.rim:.0%} of its sides and top"),
-        (not agreed, f"cut-outs from different starting points disagree (overlap {agreement.worst:.2f})"),
+        (not agreed, f"cut-outs from different starting points disagree (overlap {agreement.second:.2f})"),
         (found.clear < 0.75, f"only {found.clear:.0%} of the outline differs in colour from what lies behind it"),
         (found.kin > 0.4, f"{found.kin:.0%} of what lies around the cut-out looks like a part of the subject"),
         (found.solid < 0.4, f"the outline is ragged (covers {found.solid:.0%} of its hull)"),
