@@ -52,7 +52,7 @@ def prepare(config: RunConfig, path: str, out: str, share: Share) -> Prepared:
     counts = {split: sum(1 for s in shards if s.name.split == split) for split in config.splits}
     run_hash = write_run(out, {**run, "shards": counts})
     paths.sweep_temporaries(out)
-    spec = RunSpec(config, out, pool.path, run_hash, share)
+    spec = RunSpec(config, out, pool.path, run_hash, run["filters"]["weights"], share)
     own = share.of_items(shards)
     left = [shard for shard in own if finished(out, shard.name, run_hash) is None]
     return Prepared(spec, own, left, pool.report, notes)
@@ -93,6 +93,7 @@ def _resolved(config: RealignConfig, path: str) -> tuple[Any, dict[str, Any], di
         "output": config.output.model_dump(mode="json"),
         # A patch release makes the same bytes; any other may not.
         "versions": {"plumbline": VERSION.rpartition(".")[0]},
-        "notes": filters.notes,
+        # Without the reason, which may differ between machines; the command prints it.
+        "notes": {score: note.partition(":")[0] for score, note in filters.notes.items()},
     }
     return pool, run, filters.notes

@@ -12,7 +12,7 @@ from pipelines.places import cache_folder
 from pipelines.realign import ROLES, Recipe
 from pipelines.spec import RunSpec, ShardRange
 from schemas.draft import Draft, Rejection
-from schemas.errors import ImageError
+from schemas.errors import ImageError, InputError
 from schemas.plan import Plan, Stress
 from schemas.references import ImageRef
 from schemas.usage import total
@@ -51,6 +51,8 @@ class RealignSession:
         self._planner = Planner(Pool.open(spec.pool, cache_folder()), tasks, config.planning)
         self._recipe = Recipe(Catalogue(config.prompts), tasks, config.reasonings)
         self._filters: FilterSet = build(config.filters)
+        if self._filters.digest != spec.filters:
+            raise InputError("filters.clip.weights: this process sees other weights than the one that began the run")
         world = "toyworld" if config.pool == TOYWORLD else "photos"
         self.engine = Engine(
             EngineSpec(

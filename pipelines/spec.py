@@ -34,12 +34,14 @@ class RunSpec:
     Attributes:
         pool: the resolved index; `config.pool` is what the user wrote.
         run_hash: the hash of run.json, which every shard's footer repeats.
+        filters: the digest of the filters' settings and weights, so that no worker scores with others.
     """
 
     config: RunConfig
     out: str
     pool: str
     run_hash: str
+    filters: str = ""
     share: Share = field(default_factory=Share)
 
     @property
