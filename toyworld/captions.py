@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from toyworld.world import CLEAR, COLOURS, LIGHTS, PLACES, PLAIN, SCENES, SHAPES, SIZES, Picture, Thing
@@ -127,15 +127,6 @@ def parse_relation(text: str) -> Relation:
     return Relation(phrase, int(found["image"]), found["verb"] == "consistent with")
 
 
-def speaks(text: str) -> bool:
-    """Whether `text` is a caption or phrase of this world."""
-    try:
-        parse(text)
-    except CaptionError:
-        return False
-    return True
-
-
 def the_thing(thing: Thing, *, size: bool = False) -> str:
     """`the red star`, with its size `the small red star`; `the star` where its colour is unsaid."""
     return " ".join(w for w in ("the", thing.size if size else "", thing.colour, thing.shape) if w)
@@ -221,8 +212,3 @@ def _part(piece: str) -> Picture | None:
 
 def _normal(text: str) -> str:
     return re.sub(r"\s+", " ", text.strip().rstrip(".").lower())
-
-
-def variation_of(picture: Picture, number: int) -> Picture:
-    """`picture` with every free detail (tilt, clouds) set by `number`."""
-    return replace(picture, variation=number, things=tuple(replace(t, variation=number) for t in picture.things))

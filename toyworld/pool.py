@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from schemas.references import Reference
 from storage.paths import join, write_atomic
-from toyworld.captions import CaptionError, Wording, caption, parse, variation_of
+from toyworld.captions import CaptionError, Wording, caption, parse
 from toyworld.render import render, render_cutout
-from toyworld.world import CLEAR, COLOURS, LIGHTS, PLAIN, SCENES, SHAPES, Picture, Thing, complete
+from toyworld.world import CLEAR, COLOURS, LIGHTS, PLAIN, SCENES, SHAPES, Picture, Thing, complete, variation_of
 
 ATTRIBUTION = "Plumbline toy world"
 """Every reference of this pool carries it; with a caption that parses, it marks a toy reference."""

@@ -138,6 +138,11 @@ def complete(picture: Picture) -> Picture:
     return whole
 
 
+def variation_of(picture: Picture, number: int) -> Picture:
+    """`picture` with every free detail (tilt, clouds) set by `number`."""
+    return replace(picture, variation=number, things=tuple(replace(t, variation=number) for t in picture.things))
+
+
 def free_places(things: Sequence[Thing], size: str) -> list[str]:
     """The places where a thing of `size` can be put beside `things` without touching one."""
     return [p for p in PLACES if not any(Thing("star", "red", size, p).touches(t) for t in things)]
