@@ -19,7 +19,7 @@ from pydantic import model_validator
 from schemas.base import Record
 from schemas.mentions import image_mentions
 
-_TAG = re.compile(r"<(/?)(out_caption|relation_(\d+))>")
+_TAG = re.compile(r"<(/?)(out_caption|relation_[0-9]{1,4})>")
 _TAG_LIKE = re.compile(r"<\s*/?\s*(?:out_caption|relation_?\s*\d*)\b[^>]*>", re.IGNORECASE)
 
 

@@ -147,10 +147,51 @@ def test_other_angle_brackets_are_plain_text() -> None:
         ("put them together", set()),
         ("three images of a cat", set()),
         ("the 12th image", {12}),
+        ("the second input image, the third given photo and the fourth source picture", {2, 3, 4}),
+        ("image_1的背景", {1}),
+        ("image 1, in the snow", {1}),
+        ("images 1,2 and 4", {1, 2, 4}),
+        ("图片 2 和第三张照片，第4个图", {2, 3, 4}),
+        ("把image 2放在左边", {2}),
     ],
 )
 def test_images_are_found_however_they_are_named(text: str, numbers: set[int]) -> None:
     assert image_mentions(text) == numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "photos 35mm film",
+        "a photo 35 mm wide",
+        "a picture 3 metres wide",
+        "a picture 3.5 feet tall",
+        "a picture 3 by 2 metres",
+        "a photo 4 x 6",
+        "photos 35 to 50mm",
+        "a picture 3D artists made",
+        "a second framed picture on the wall",
+        "a second picture on the wall",
+        "第一个杯子",
+        "第2个人",
+        "图3米宽",
+        "the ſixth image",
+        "image ١",
+        "image_" + "9" * 5000,
+        "第" + "9" * 5000 + "张",
+    ],
+)
+def test_other_numbers_near_the_word_image_name_none(text: str) -> None:
+    assert image_mentions(text) == set()
+
+
+@pytest.mark.parametrize("number", ["١", "１", "9" * 5000, "99999"])
+def test_a_relation_whose_number_is_no_plain_number_is_a_defect(number: str) -> None:
+    text = f"<out_caption>A star.</out_caption><relation_{number}>The star is from image_1.</relation_{number}>"
+    with pytest.raises(ICCoTError, match="text outside the tags"):
+        ICCoT.parse(text, 1)
+    with pytest.raises(ValidationError):
+        ICCoT(out_caption="A star.", relations=(f"The star is from image_1.<relation_{number}>",))
 
 
 def test_an_image_that_the_sample_lacks_is_named() -> None:
