@@ -40,16 +40,18 @@ def read_shard(uri: str) -> Iterator[Raw]:
 
 
 def iterate(out: str, split: str = "train") -> Iterator[Raw]:
-    """Each sample of a split, shard after shard: `json` parsed, images as memoryviews of their file's bytes.
+    """Each sample of a split's finished shards: `json` parsed, images as memoryviews of their file's bytes.
 
     Raises:
-        InputError: the folder has no shard of this split.
-        DamageError: a shard is damaged.
+        InputError: the folder has no finished shard of this split.
+        DamageError: a shard is damaged, or its index is there and its tar is not.
     """
     shards = shards_of(out, split)
     if not shards:
-        raise InputError(f"{paths.join(out, SHARDS)}: there is no shard of the split {split}")
+        raise InputError(f"{paths.join(out, SHARDS)}: there is no finished shard of the split {split}")
     for shard in shards:
+        if not paths.exists(shard):
+            raise DamageError(f"{shard}: is missing, though its index says that it is finished")
         for sample in read_shard(shard):
             try:
                 sample["json"] = json.loads(bytes(sample["json"]))
@@ -64,7 +66,7 @@ class Sample:
 
     Attributes:
         id: hex.
-        json: its record (docs/realign.md says what each key holds).
+        json: its record (docs/realign.md, "A sample's JSON", says what each key holds).
         images: JPEG bytes by name: `image_1`, `image_2`, ..., `target`.
     """
 
@@ -77,8 +79,8 @@ def read_samples(out: str, split: str = "train") -> Iterator[Sample]:
     """Each sample of a split of an output folder, with bytes of its own, in the order of the shards.
 
     Raises:
-        InputError: the folder has no shard of this split.
-        DamageError: a shard is damaged.
+        InputError: the folder has no finished shard of this split.
+        DamageError: a shard is damaged, or its index is there and its tar is not.
     """
     for raw in iterate(out, split):
         images = {suffix.rpartition(".")[0]: bytes(data) for suffix, data in raw.items() if suffix.endswith(".jpg")}
@@ -86,8 +88,7 @@ def read_samples(out: str, split: str = "train") -> Iterator[Sample]:
 
 
 def shards_of(out: str, split: str) -> list[str]:
-    """The tars of a split, in order."""
-    folder = paths.join(out, SHARDS)
-    stems = [name.removesuffix(".tar") for name in paths.list_files(folder) if name.endswith(".tar")]
-    found = sorted(name for stem in stems if (name := parse_name(stem)) is not None and name.split == split)
-    return [paths.join(out, name.tar) for name in found]
+    """The tars of a split's finished shards, in order: those whose index, the finish mark, is there."""
+    marks = [name for name in paths.list_files(paths.join(out, SHARDS)) if name.endswith(".parquet")]
+    names = [parse_name(mark.removesuffix(".parquet")) for mark in marks]
+    return [paths.join(out, name.tar) for name in sorted(n for n in names if n is not None and n.split == split)]

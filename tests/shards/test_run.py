@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InputError, StoppedError
+from schemas.errors import DamageError, InputError, StoppedError
 from shards.manifest import canonical, finished_run, read_manifest, read_run, write_manifest, write_run
 from shards.merge import merge
 from shards.names import ShardName
-from shards.reader import iterate, read_shard
+from shards.reader import iterate, read_shard, shards_of
 from shards.verify import verify
 from tests.shards.made import RUN, write_one
 
@@ -175,8 +175,23 @@ def test_a_split_reads_back_sample_after_sample(run_folder: Path) -> None:
         assert sample["json"]["id"] == sample["__key__"] and sample["json"]["split"] == "train"
         images = [s for s in sample if s.startswith("image_")]
         assert len(images) == len(sample["json"]["references"]) and bytes(sample["target.jpg"][:2]) == b"\xff\xd8"
-    with pytest.raises(InputError, match="no shard of the split dev"):
+    with pytest.raises(InputError, match="no finished shard of the split dev"):
         next(iterate(str(run_folder), "dev"))
+
+
+def test_a_shard_without_its_finish_mark_is_not_read(run_folder: Path) -> None:
+    (run_folder / "shards" / "train-00001-of-00002.parquet").unlink()
+    assert [Path(tar).name for tar in shards_of(str(run_folder), "train")] == ["train-00000-of-00002.tar"]
+    assert 0 < len(list(iterate(str(run_folder), "train"))) < 8
+    (run_folder / "shards" / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(InputError, match="no finished shard"):
+        next(iterate(str(run_folder), "train"))
+
+
+def test_a_finished_shard_without_its_tar_is_damage(run_folder: Path) -> None:
+    (run_folder / "shards" / "train-00000-of-00002.tar").unlink()
+    with pytest.raises(DamageError, match=r"train-00000-of-00002\.tar: is missing"):
+        list(iterate(str(run_folder), "train"))
 
 
 def test_samples_larger_than_a_read_come_out_whole(tmp_path: Path) -> None:
