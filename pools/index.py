@@ -7,9 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pools.examine import Examiner, Problem, one_line
 from pools.licenses import AllowList
@@ -75,12 +76,13 @@ def index(
         min_side: images whose shorter side is below this many pixels are left out as `tiny`.
 
     Raises:
-        InputError: the source is missing, empty or broken, no row is usable, or `out` holds something else already.
+        InputError: the source is missing, empty or broken, no row is usable, or `out` holds something else already
+            or cannot be written.
     """
     before = _digest_at(out)
     report = IndexReport(out, f"{out}.problems.jsonl")
     examiner = Examiner(out, kind, AllowList(licenses) if licenses is not None else None, min_side)
-    with paths.open_atomic(out) as file:
+    with _writing(out) as file:
         with paths.open_atomic(report.problems_file) as problems:
             examined = _in_order(examiner, read_rows(source), threads)
             _write(file, _accepted(examined, report, examiner, problems), report)
@@ -90,6 +92,17 @@ def index(
             reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items()) or "it has no rows"
             raise InputError(f"{source}: no usable image ({reasons}); see {report.problems_file}")
     return report
+
+
+@contextmanager
+def _writing(out: str) -> Iterator[IO[bytes]]:
+    """The index's file; errors of reading are said where they arise, so what is left is about `out` or beside it."""
+    try:
+        with paths.open_atomic(out) as file:
+            yield file
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise InputError(f"{out}: cannot be written ({said}); choose another --out") from error
 
 
 def columns() -> pa.Schema:

@@ -128,3 +128,8 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         assert command in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {"torch", "apache_beam", "open_clip", "cv2", "pyarrow", "numpy", "PIL", "pydantic"}
+
+
+def test_a_pool_index_that_cannot_be_written(pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(plumbline("pool", "index", str(pool), "--out", str(tmp_path / "file" / "x.parquet")), "x.parquet", "--out")

@@ -214,6 +214,21 @@ def test_a_missing_or_empty_or_unknown_source_is_one_line(source: Path, tmp_path
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "out", ["file/pool.parquet", "file/deeper/pool.parquet", "folder", "locked/pool.parquet", "x" * 300]
+)
+def test_an_index_that_cannot_be_written_is_one_line(source: Path, draw: Draw, tmp_path: Path, out: str) -> None:
+    draw(source / "objects" / "thing.jpg")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "locked").mkdir(mode=0o500)
+    if out.startswith("locked") and os.access(tmp_path / "locked", os.W_OK):
+        pytest.skip("this user may write anywhere")
+    with pytest.raises(InputError) as error:
+        index(str(source), str(tmp_path / out))
+    assert str(tmp_path / out) in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_pool_without_one_usable_image_is_an_error_that_counts_the_reasons(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no usable image \(2 missing\); see .*problems\.jsonl"):
         index(lines(source, row("a.jpg"), row("b.jpg")), str(tmp_path / "pool.parquet"))
