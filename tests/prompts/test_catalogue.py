@@ -133,6 +133,8 @@ def test_a_missing_file_and_an_unknown_name_say_the_mend(tmp_path: Path) -> None
         Catalogue({"writer": str(tmp_path / "nowhere.j2")})
     with pytest.raises(InputError, match=r"'writr' is no role and no prompt; choose among .*writer"):
         Catalogue({"writr": "x.j2"})
+    with pytest.raises(InputError, match="'repair' is no role and no prompt"):
+        Catalogue({"repair": "x.j2"})
 
 
 def test_an_unknown_prompt_is_named() -> None:
@@ -156,7 +158,7 @@ def test_a_prompt_of_ones_own_builds_on_the_shipped_one(tmp_path: Path) -> None:
 
 def test_a_hash_changes_with_the_file_and_with_what_it_includes(tmp_path: Path) -> None:
     shipped = CATALOGUE.hashes()
-    assert set(shipped) == {"realign/writer", "realign/reasoner", "realign/painter", "repair"}
+    assert set(shipped) == {"realign/writer", "realign/reasoner", "realign/painter"}
     first = own(tmp_path, '---\nversion: 2\n---\n{% extends "realign/reasoner.j2" %}').hashes()
     second = own(tmp_path, '---\nversion: 3\n---\n{% extends "realign/reasoner.j2" %}').hashes()
     assert len({shipped["realign/reasoner"], first["realign/reasoner"], second["realign/reasoner"]}) == 3

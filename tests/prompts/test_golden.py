@@ -97,11 +97,6 @@ def test_a_prompt_renders_as_committed(catalogue: Catalogue, role: str, task: st
     compare(f"{role}-{task}{'-' + subtype if subtype else ''}.txt", text)
 
 
-def test_the_repair_renders_as_committed(catalogue: Catalogue) -> None:
-    errors = ["There must be exactly 2 relations, one per reference, but there are 3.", "relation_1 is empty."]
-    compare("repair.txt", as_text(catalogue.render("repair", errors=errors)))
-
-
 def compare(name: str, text: str) -> None:
     path = GOLDEN / name
     if os.environ.get("PLUMBLINE_WRITE_GOLDEN"):
