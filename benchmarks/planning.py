@@ -2,7 +2,7 @@
 
     python -m benchmarks.planning [--rows 1000000] [--plans 200000]
 
-Prints a line for people, then a line of JSON. The pool's index is drawn here; no image is opened.
+The pool's index is drawn here; no image is opened.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
-import json
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import results
+from benchmarks.results import Row
 from pools.index import DIGEST_KEY, FILES_KEY, VERSION, VERSION_KEY, columns
 from pools.options import PlanOptions
 from pools.plans import Planner
@@ -26,6 +29,7 @@ from pools.pool import Pool
 from pools.tasks import load_tasks
 
 _GOAL = 20_000
+_WARM_UP = 20_000
 
 
 def write_index(path: Path, rows: int) -> None:
@@ -68,43 +72,45 @@ def resident_mib() -> float:
     return int(fields["RssAnon"].split()[0]) / 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--plans", type=int, default=200_000)
-    arguments = parser.parse_args()
+def measure(rows: int, plans: int) -> tuple[Row, int]:
+    """What `plans` plans over a drawn pool of `rows` images took, and plans per second."""
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "pool.parquet"
-        write_index(index, arguments.rows)
+        write_index(index, rows)
         started = time.perf_counter()
         pool = Pool.open(str(index), folder)
         planner = Planner(pool, load_tasks(), PlanOptions(seed=7, splits={"train": 0.98, "test": 0.02}))
         ready = time.perf_counter() - started
-        for _ in planner.plans("train", range(20_000)):
+        for _ in planner.plans("train", range(_WARM_UP)):
             pass
         gc.collect()
         before = resident_mib()
         started = time.perf_counter()
-        references = sum(
-            len(plan.references) for plan in planner.plans("train", range(20_000, 20_000 + arguments.plans))
-        )
-        seconds = time.perf_counter() - started
-        result = {
-            "benchmark": "planning",
-            "rows": arguments.rows,
-            "plans": arguments.plans,
-            "references_per_plan": round(references / arguments.plans, 2),
-            "plans_per_s": round(arguments.plans / seconds),
-            "goal_plans_per_s": _GOAL,
-            "ready_s": round(ready, 2),
-            "rss_growth_mib": round(resident_mib() - before, 1),
+        timed = planner.plans("train", range(_WARM_UP, _WARM_UP + plans))
+        references = sum(len(plan.references) for plan in timed)
+        speed = round(plans / (time.perf_counter() - started))
+        row: Row = {
+            "images": rows,
+            "plans": plans,
+            "plans/s": speed,
+            "references per plan": references / plans,
+            "ready, s": ready,
+            "memory growth, MiB": resident_mib() - before,
         }
-    print(
-        f"{result['plans_per_s']:,} plans/s over {arguments.rows:,} rows (goal {_GOAL:,}); ready in {ready:.1f} s; "
-        f"memory grew by {result['rss_growth_mib']} MiB over {arguments.plans:,} plans"
-    )
-    print(json.dumps(result))
+    return row, speed
+
+
+def main(argv: Sequence[str] = ()) -> None:
+    """Measure and write the section."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planning", description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--plans", type=int, default=200_000)
+    arguments = parser.parse_args(argv)
+    row, speed = measure(arguments.rows, arguments.plans)
+    command = f"python -m benchmarks.planning --rows {arguments.rows} --plans {arguments.plans}"
+    goal = f"goal {_GOAL:,} plans/s, memory flat: {'met' if speed >= _GOAL else 'missed'} ({speed:,})"
+    print(results.record("Planning", command, [row], [goal], results.RESULTS))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
