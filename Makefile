@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: help setup demo test lint format bench soak golden clean
+.PHONY: help setup demo test lint format bench soak clean
 
 help:
 	@echo "make demo    a Re-Align dataset from the embedded toy world, in $(OUT)/"
@@ -26,7 +26,7 @@ demo: $(READY)
 	@$(BIN)/plumbline demo --out $(OUT)
 
 test: $(READY)
-	$(BIN)/pytest -m "not soak and not live"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not live"
 
 soak: $(READY)
 	$(BIN)/pytest -m soak

@@ -113,6 +113,7 @@ class Failure(Exception):
         stage: the role that was asked (`writer`, `reasoner`, `painter`, ...).
         attempts: answers asked for, repairs included; for a retryable failure, the times it was tried.
         last_answer: the model's last text, cut to 2,000 characters.
+        instruction: what the models were asked to make, where a recipe had got that far.
         usage: by model, everything the item cost up to its end; filled in by the engine.
     """
 
@@ -131,6 +132,7 @@ class Failure(Exception):
         self.stage, self.reason, self.error_class, self.detail = stage, reason, error_class, detail
         self.attempts, self.request_key = attempts, request_key
         self.last_answer = last_answer[:LAST_ANSWER_LENGTH]
+        self.instruction = ""
         self.usage: Mapping[str, Usage] = {}
 
     def __str__(self) -> str:
@@ -150,5 +152,6 @@ class Failure(Exception):
             attempts=self.attempts,
             last_answer=self.last_answer,
             request_key=self.request_key,
+            instruction=self.instruction,
             usage=dict(sorted(self.usage.items())),
         )

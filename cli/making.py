@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cli.progress import Progress
 from pipelines.config import RunConfig
 from pipelines.prepare import Prepared, prepare
-from pipelines.processes import Workers, end_with_parent, tell_parent
+from pipelines.processes import Workers, tell_parent
 from pipelines.shares import Share
 from schemas.errors import error_of
 
@@ -45,8 +45,10 @@ def make(
         worker: set in a worker process: its part of `share`; it reports to its parent and writes no manifest.
         command: what a worker is started with.
     """
+    from pipelines.local import checked_options
     from shards.manifest import finished_run, write_manifest
 
+    options = checked_options(beam_options)
     own = share if worker is None else share.divided(worker.index, worker.of)
     prepared = prepare(config, path, out, own)
     if worker is None:
@@ -55,7 +57,7 @@ def make(
         if workers > 1:
             _watch(Workers(command, beam_options, workers), prepared.planned)
         else:
-            _here(prepared, beam_options, worker is not None)
+            _here(prepared, options, worker is not None)
     if worker is not None:
         return None
     if share.of > 1:
@@ -95,8 +97,6 @@ def say_result(manifest: dict[str, Any], out: str, already: bool) -> None:
 def _here(prepared: Prepared, beam_options: list[str], is_worker: bool) -> None:
     from pipelines.local import LocalRun
 
-    if is_worker:
-        end_with_parent()
     run = LocalRun(prepared.spec, prepared.left, beam_options)
     run.start()
     try:

@@ -79,17 +79,22 @@ def _spread(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
 
 
 def _reopen(out: str, ledger: str | None) -> None:
+    """Forget unusable answers first, then take the finish marks: an error in between loses neither."""
     from annotators.ledger import open_ledger
-    from shards.rejects import reopen
+    from shards.rejects import reopen, worth_another_try
 
-    shards, keys = reopen(out)
+    shards, keys = worth_another_try(out)
     if not shards:
         print(f"{out}: nothing to retry; every rejection is final, or a filter's")
         return
-    if keys:
-        opened = open_ledger(ledger)
-        try:
-            opened.forget(keys)
-        finally:
-            opened.close()
+    opened = open_ledger(ledger)
+    try:
+        forgotten = opened.forget(keys)
+    finally:
+        opened.close()
+    reopen(out, shards)
     print(f"{out}: {len(shards):,} shards reopened; run the command that made them again")
+    if forgotten < len(keys):
+        print(
+            f"note: {len(keys) - forgotten:,} of {len(keys):,} unusable answers are not in the ledger {opened.location}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines import config as configs
+from pipelines.processes import end_with_parent
 from pipelines.shares import Share
 
 
@@ -18,6 +19,8 @@ def run(
     """Make the dataset, or this process's share of it."""
     from cli.making import make
 
+    if worker_text:
+        end_with_parent()
     loaded = configs.load(config, settings, dataset="realign")
     share = Share.parse(slice_text, "--slice")
     command = ["realign", config, "--out", out, "--slice", slice_text]

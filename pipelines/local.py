@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any, cast
 
 from annotators.engine import INTERRUPTED
 from annotators.errors import Stop
@@ -23,12 +25,12 @@ class LocalRun:
     """Makes `shards` in the background; the caller watches and may stop it.
 
     Args:
-        beam_options: what the user put after `--`, passed to Beam as it is.
+        beam_options: as `checked_options` gave them.
     """
 
     def __init__(self, spec: RunSpec, shards: Sequence[ShardRange], beam_options: Sequence[str] = ()) -> None:
         self._spec, self._shards = spec, list(shards)
-        self._options = checked_options(beam_options)
+        self._options = list(beam_options)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="run", daemon=True)
 
@@ -85,19 +87,26 @@ def checked_options(options: Sequence[str]) -> list[str]:
     """Beam's options with the local runner named, unless another one is.
 
     Raises:
-        InputError: Beam does not take them.
+        InputError: Beam does not take one of them, or it would start processes that no engine reaches.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
     named = any(o == "--runner" or o.startswith("--runner=") for o in options)
     whole = [*options, *([] if named else [LOCAL_RUNNER])]
+    parser = argparse.ArgumentParser(prog="Beam", allow_abbrev=False, exit_on_error=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(cast(Any, parser))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            PipelineOptions(whole).get_all_options()
-    except SystemExit as error:  # argparse's way of refusing an option
-        line = (said.getvalue().strip().splitlines() or ["unknown option"])[-1]
-        raise InputError(f"Beam option: {line.rpartition('error: ')[2]}; see Beam's pipeline options") from error
+            known, unknown = parser.parse_known_args(whole)
+    except (argparse.ArgumentError, SystemExit) as error:
+        line = (said.getvalue().strip().splitlines() or [str(error)])[-1].rpartition("error: ")[2]
+        raise InputError(f"after `--`: {line}; see Beam's pipeline options") from error
+    if unknown:
+        raise InputError(f"{unknown[0]}: is no option of Beam; a key of the configuration is set with --set KEY=VALUE")
+    if getattr(known, "direct_running_mode", "in_memory") not in ("in_memory", "multi_threading"):
+        raise InputError("--direct_running_mode: use plumbline's own --workers, which shares limits and stops in order")
     return whole
 
 

@@ -14,6 +14,7 @@ from schemas.errors import InputError
 from schemas.version import VERSION
 from shards.commit import finished
 from shards.manifest import write_run
+from shards.names import MANIFEST
 from storage import paths
 
 
@@ -51,10 +52,15 @@ def prepare(config: RunConfig, path: str, out: str, share: Share) -> Prepared:
     shards = ranges(config.samples, config.splits, config.output.shard_samples)
     counts = {split: sum(1 for s in shards if s.name.split == split) for split in config.splits}
     run_hash = write_run(out, {**run, "shards": counts})
-    paths.sweep_temporaries(out)
-    spec = RunSpec(config, out, pool.path, run_hash, run["filters"]["weights"], share)
+    spec = RunSpec(config, out, pool.path, run_hash, run["filters"]["digest"], share)
     own = share.of_items(shards)
-    left = [shard for shard in own if finished(out, shard.name, run_hash) is None]
+    try:
+        paths.sweep_temporaries(out)
+        left = [shard for shard in own if finished(out, shard.name, run_hash) is None]
+        if left:
+            paths.remove(paths.join(out, MANIFEST))  # it would vouch for shards that are about to be made anew
+    except OSError as error:
+        raise InputError(f"{error.filename or out}: {error.strerror or error}; choose another --out") from error
     return Prepared(spec, own, left, pool.report, notes)
 
 
@@ -77,7 +83,7 @@ def _resolved(config: RealignConfig, path: str) -> tuple[Any, dict[str, Any], di
     catalogue = Catalogue(config.prompts)
     filters = build(config.filters)
     if filters.vocabulary is not None:
-        filters.vocabulary(pool.column("caption").to_pylist())
+        filters.vocabulary(str(caption) for caption in pool.column("caption"))
     wanted = config.tasks or tasks
     chosen = {name: task.model_dump(mode="json") for name, task in tasks.items() if name in wanted}
     run = {
@@ -89,7 +95,7 @@ def _resolved(config: RealignConfig, path: str) -> tuple[Any, dict[str, Any], di
         "tasks": chosen,
         "models": config.models.shaping(ROLES),
         "prompts": {name: digest for name, digest in catalogue.hashes().items() if name.startswith("realign/")},
-        "filters": {"config": config.filters.model_dump(mode="json"), "weights": filters.digest},
+        "filters": {"config": _shaping(config), "digest": filters.digest},
         "output": config.output.model_dump(mode="json"),
         # A patch release makes the same bytes; any other may not.
         "versions": {"plumbline": VERSION.rpartition(".")[0]},
@@ -97,3 +103,15 @@ def _resolved(config: RealignConfig, path: str) -> tuple[Any, dict[str, Any], di
         "notes": {score: note.partition(":")[0] for score, note in filters.notes.items()},
     }
     return pool, run, filters.notes
+
+
+def _shaping(config: RealignConfig) -> dict[str, Any]:
+    """The filters' settings without a folder's path and the device, which may differ between machines.
+
+    What the weights are is in the filters' digest; a name such as ViT-L-14/openai is kept, for people to read.
+    """
+    settings = config.filters.model_dump(mode="json", exclude={"clip": {"device"}})
+    clip = settings.get("clip")
+    if clip and str(clip["weights"]).startswith("local-dir:"):
+        clip["weights"] = "local-dir"
+    return settings

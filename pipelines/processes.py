@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,17 +18,28 @@ PROGRESS = "plumbline-progress "
 """Begins each line in which a worker tells its parent how far it is; a JSON object follows."""
 
 
+PARENT = "PLUMBLINE_PARENT"
+"""Names the process that a worker belongs to, in its environment."""
+
+_ENDED_BY_US = (-signal.SIGTERM, -signal.SIGINT)
+
+
 class Workers:
     """Starts `count` processes of a command, gathers their progress, and ends as the worst of them ended."""
 
     def __init__(self, command: Sequence[str], beam_options: Sequence[str], count: int) -> None:
         tail = ["--", *beam_options] if beam_options else []
+        self._interrupted = False
+        environment = {**os.environ, PARENT: str(os.getpid())}
         self._processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "cli.main", *command, "--worker", str(Share(k, count)), *tail],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                env=environment,
+                # A terminal's Ctrl-C reaches the parent alone, which tells each worker once.
+                start_new_session=True,
             )
             for k in range(count)
         ]
@@ -68,13 +80,16 @@ class Workers:
         return True
 
     def interrupt(self) -> None:
-        """Ask every worker to stop; each commits nothing half-made and can be resumed."""
+        """Ask every worker once to stop in order; each commits nothing half-made and can be resumed."""
+        if self._interrupted:
+            return
+        self._interrupted = True
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
 
     def _raise_worst(self) -> None:
-        codes = [p.returncode for p in self._processes]
+        codes = [self._code(p.returncode) for p in self._processes]
         # A worker that was asked to stop because another failed ends with 130; the other's reason is the news.
         for code, kind in ((2, InputError), (3, StoppedError), (130, InterruptedRun)):
             bad = [k for k, c in enumerate(codes) if c == code]
@@ -83,6 +98,10 @@ class Workers:
         for k, code in enumerate(codes):
             if code not in (0, 130):
                 raise PlumblineError(f"worker {k + 1} of {len(codes)} ended with {code}: {self._line(k)}")
+
+    def _code(self, code: int) -> int:
+        """A worker that our signal ended before it could listen was interrupted like the others."""
+        return InterruptedRun.exit_code if self._interrupted and code in _ENDED_BY_US else code
 
     def _line(self, k: int) -> str:
         lines = [line for line in self._errors[k] if line.strip()]
@@ -108,12 +127,12 @@ def tell_parent(numbers: dict[str, float]) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process when its parent is gone, so that a killed run leaves nobody working on."""
-    parent = os.getppid()
+    """End this process when the parent that its environment names is gone, so that nobody works on for nobody."""
+    parent = int(os.environ.get(PARENT, "0")) or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(130)
+            time.sleep(0.5)
+        os._exit(InterruptedRun.exit_code)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()

@@ -64,10 +64,14 @@ class Recipe:
         """
         wrote = await self.write_instruction(plan, models)  # (b) adaptive instruction generation
         instruction = wrote.parsed.instruction.strip()
-        painted, thoughts = await side_by_side(
-            self.paint_target(plan, instruction, models),  # (d) target image generation: no reasoning
-            self.reason(plan, instruction, models),  # (c) reasoning text generation: no target
-        )
+        try:
+            painted, thoughts = await side_by_side(
+                self.paint_target(plan, instruction, models),  # (d) target image generation: no reasoning
+                self.reason(plan, instruction, models),  # (c) reasoning text generation: no target
+            )
+        except Failure as failure:
+            failure.instruction = instruction
+            raise
         assert painted.image is not None
         return Draft(
             plan=plan,
@@ -97,7 +101,11 @@ class Recipe:
         return wrote
 
     async def reason(self, plan: Plan, instruction: str, models: Models) -> Sequence[Answer[ICCoT]]:
-        """(c) References and instruction in, up to N IC-CoTs out; a draw that fails costs only itself."""
+        """(c) References and instruction in, up to N IC-CoTs out.
+
+        A draw whose answer no repair could mend costs only itself (the sample's `draws` then add up to less than N).
+        One that was never answered costs the plan, which another attempt can bring back.
+        """
         failures: dict[int, Failure] = {}
         draws = await side_by_side(
             *(self._draw(plan, instruction, models, k, failures) for k in range(self.reasonings))
@@ -128,6 +136,8 @@ class Recipe:
                 "reasoner", prompt, answer=lambda text: ICCoT.parse(text, references), draw=k, facts=facts
             )
         except Failure as failure:
+            if failure.error_class is ErrorClass.RETRYABLE:
+                raise
             failures[k] = failure
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from pipelines.config import RealignConfig
 from pipelines.places import cache_folder
 from pipelines.realign import ROLES, Recipe
 from pipelines.spec import RunSpec, ShardRange
-from schemas.draft import Draft, Rejection
+from schemas.draft import Draft, ErrorClass, Rejection
 from schemas.errors import ImageError, InputError
 from schemas.plan import Plan, Stress
 from schemas.references import ImageRef
@@ -75,8 +76,10 @@ class RealignSession:
         return self._recipe
 
     def score(self, drafts: Sequence[Draft]) -> list[Draft | Rejection]:
-        """(e) Each draft with its scores, or the rejection that a filter made of it."""
-        return self._filters.run(drafts)
+        """(e) Each draft with its scores, or the rejection that a filter made of it; a broken target is one too."""
+        hashed = [_hashed(draft) for draft in drafts]
+        scored = iter(self._filters.run([one for one in hashed if isinstance(one, Draft)]))
+        return [next(scored) if isinstance(one, Draft) else one for one in hashed]
 
     def commit(self, shard: ShardRange, outcomes: Sequence[Draft | Rejection]) -> Footer:
         """Write what was kept and what was rejected of a whole range as one shard."""
@@ -122,7 +125,7 @@ class RealignSession:
                 "references": len(plan.references),
                 "reasonings": len(draft.reasonings),
                 "stress": str(plan.stress),
-                "target_phash": images.phash(images.decode(paths.read_bytes(draft.target.uri), max_side=256)),
+                "target_phash": draft.target_phash,
                 **{name: draft.scores.get(name) for name in self._filters.score_names},
             },
             subjects=tuple(dict.fromkeys(r.reference.subject for r in plan.references)),
@@ -131,10 +134,38 @@ class RealignSession:
         )
 
 
-def _clean(image: ImageRef, write: Callable[[bytes], images.Clean]) -> bytes:
-    """The JPEG that goes into the tar; an `ImageError` costs the sample, with a reason."""
+def _bytes(image: ImageRef) -> bytes:
+    """What lies at the image's address, if it still is what it was; an `ImageError` costs the sample, with a reason."""
     try:
         data = paths.read_bytes(image.uri)
     except OSError as error:
         raise ImageError("missing", f"{image.uri}: {error.strerror or error}") from error
-    return write(data).data
+    if hashlib.sha256(data).hexdigest() != image.sha256:
+        raise ImageError("changed", f"{image.uri} no longer holds the bytes {image.sha256[:12]}")
+    return data
+
+
+def _clean(image: ImageRef, write: Callable[[bytes], images.Clean]) -> bytes:
+    """The JPEG that goes into the tar."""
+    return write(_bytes(image)).data
+
+
+def _hashed(draft: Draft) -> Draft | Rejection:
+    """The draft with its target's perceptual hash, or its rejection where the target cannot be decoded."""
+    try:
+        phash = images.phash(images.decode(_bytes(draft.target), max_side=256))
+    except ImageError as error:
+        plan = draft.plan
+        return Rejection(
+            id=plan.id,
+            ordinal=plan.ordinal,
+            split=plan.split,
+            task=plan.task,
+            stage="images",
+            reason=error.reason,
+            error_class=ErrorClass.FINAL,
+            detail=error.detail,
+            usage=draft.usage,
+            draft=draft,
+        )
+    return draft.model_copy(update={"target_phash": phash})

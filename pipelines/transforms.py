@@ -7,6 +7,7 @@ goes missing: a plan ends as a draft, as a rejection, or, where the run was stop
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
@@ -16,9 +17,11 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.spec import RunSpec, ShardRange, session
+from annotators.errors import Stop
+from pipelines.spec import RunSpec, Session, ShardRange, session
 from schemas.base import Record
 from schemas.draft import Draft, Rejection
+from schemas.errors import InterruptedRun, PlumblineError, StoppedError
 from schemas.plan import Plan
 from shards.names import ShardName
 
@@ -57,7 +60,7 @@ class Plans(beam.PTransform):
         return (
             p
             | "Shards" >> beam.Create(self._shards)
-            | "Plans" >> beam.FlatMap(lambda shard: session(spec).plans(shard)).with_output_types(Record)
+            | "Plans" >> beam.FlatMap(lambda shard: _plans(spec, shard)).with_output_types(Record)
         )
 
 
@@ -137,7 +140,11 @@ class _Score(beam.DoFn):
 
     def _scored(self) -> Iterator[Record]:
         drafts, self._drafts = self._drafts, []
-        for outcome in session(self._spec).score(drafts) if drafts else []:
+        opened = session(self._spec)
+        stop = opened.engine.stopped
+        if not drafts or (stop is not None and stop.exit_code == InterruptedRun.exit_code):
+            return  # after Ctrl-C nobody waits for scores; answers are kept, and the next attempt scores them
+        for outcome in opened.score(drafts):
             self._count("kept" if isinstance(outcome, Draft) else "rejected")
             yield outcome
 
@@ -173,9 +180,30 @@ class _Commit(beam.DoFn):
         if len(unique) < shard.last - shard.first:
             self._count("incomplete")
             return
-        session(self._spec).commit(shard, list(unique.values()))
-        self._count("committed")
-        yield str(shard.name)
+        with stopping(session(self._spec)):
+            session(self._spec).commit(shard, list(unique.values()))
+            self._count("committed")
+            yield str(shard.name)
+
+
+def _plans(spec: RunSpec, shard: ShardRange) -> Iterator[Plan]:
+    opened = session(spec)
+    with stopping(opened):
+        yield from opened.plans(shard)
+
+
+@contextmanager
+def stopping(opened: Session) -> Iterator[None]:
+    """A full disk or a bad input ends the run in order, as a state of the engine: Beam would make a traceback of it."""
+    try:
+        yield
+    except PlumblineError as error:
+        opened.engine.stop(Stop(error.exit_code, str(error)))
+    except OSError as error:
+        line = (
+            f"{error.filename or opened.spec.out}: {error.strerror or error}; mend it and run the same command to go on"
+        )
+        opened.engine.stop(Stop(StoppedError.exit_code, line))
 
 
 class Counts:

@@ -61,6 +61,7 @@ class Draft(Record):
     Attributes:
         prompt: the interleaved form: the instruction with one `<image_i>` placeholder per reference.
         scores: by name; a name that is absent was not computed.
+        target_phash: perceptual hash of the target, 16 hex digits; empty until it is decoded.
         provenance: by role (`writer`, `reasoner`, `painter`).
         usage: by model, for this plan alone.
     """
@@ -70,6 +71,7 @@ class Draft(Record):
     prompt: str = Field(min_length=1)
     reasonings: tuple[Reasoning, ...] = Field(min_length=1)
     target: ImageRef
+    target_phash: str = ""
     scores: dict[str, float] = {}
     provenance: dict[str, Source] = {}
     usage: dict[str, Usage] = {}
@@ -153,6 +155,7 @@ class Rejection(Record):
         reason: one word for counting (`infeasible`, `no_cutout`, `clip_text`, `no_op`, ...).
         error_class: see `ErrorClass`; `filtered` for a filter's verdict.
         last_answer: the model's last answer, cut to 2,000 characters.
+        instruction: what the models were asked to make, where the plan got that far.
         draft: a filter's rejection keeps the draft, so that a lower threshold can bring it back.
     """
 
@@ -167,6 +170,7 @@ class Rejection(Record):
     attempts: int = Field(default=0, ge=0)
     last_answer: str = Field(default="", max_length=2000)
     request_key: str = ""
+    instruction: str = ""
     scores: dict[str, float] = {}
     usage: dict[str, Usage] = {}
     draft: Draft | None = None

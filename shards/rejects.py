@@ -34,25 +34,26 @@ def rejections(out: str) -> Iterator[tuple[ShardName, dict[str, Any]]]:
             yield name, row
 
 
-def reopen(out: str) -> tuple[list[ShardName], list[str]]:
-    """Take the finish mark from every shard that a provider's failure cost a sample, so that a rerun makes it anew.
+def worth_another_try(out: str) -> tuple[list[ShardName], list[str]]:
+    """(shards that a provider's failure cost a sample, request keys whose stored answers were unusable).
 
-    Final rejections and those of filters would come out the same, so shards that have only such are left alone.
-
-    Returns:
-        the shards reopened, and the request keys whose stored answers were unusable.
+    Final rejections and those of filters would come out the same, so shards that have only such are left out.
     """
     shards: dict[ShardName, None] = {}
-    keys = []
+    keys: dict[str, None] = {}
     for name, row in rejections(out):
         if row["class"] in WORTH_ANOTHER_TRY:
             shards[name] = None
-            keys += [row["request_key"]] if row["request_key"] else []
-    if shards:
-        paths.remove(paths.join(out, MANIFEST))
+        if row["class"] == str(ErrorClass.REPAIRABLE) and row["request_key"]:
+            keys[row["request_key"]] = None
+    return list(shards), list(keys)
+
+
+def reopen(out: str, shards: list[ShardName]) -> None:
+    """Take the finish marks of `shards`, and the manifest's, so that a rerun makes them anew."""
+    paths.remove(paths.join(out, MANIFEST))
     for name in shards:
         paths.remove(paths.join(out, name.index_file))
-    return list(shards), keys
 
 
 def _committed(out: str) -> list[ShardName]:

@@ -107,7 +107,7 @@ def rejects_bytes(name: ShardName, rejections: Sequence[Rejection], usage: Mappi
     text = ["id", "split", "task", "stage", "reason", "class", "detail"]
     schema = pa.schema(
         [("ordinal", pa.int64()), *((c, pa.string()) for c in text), ("attempts", pa.int64()), ("usd", pa.float64())]
-        + [(c, pa.string()) for c in ("last_answer", "request_key", "scores", "draft")]
+        + [(c, pa.string()) for c in ("last_answer", "request_key", "instruction", "scores", "draft")]
         + [("images", pa.list_(pa.string()))]
     )
     ordered = sorted(rejections, key=lambda r: (r.ordinal, r.id, r.stage, r.reason))
@@ -133,6 +133,7 @@ def _reject_row(r: Rejection) -> dict[str, object]:
         "usd": sum(u.usd for u in r.usage.values()),
         "last_answer": r.last_answer,
         "request_key": r.request_key,
+        "instruction": draft.instruction if draft else r.instruction,
         "scores": json.dumps({k: round(v, 4) for k, v in sorted(r.scores.items())}),
         "draft": None if draft is None else draft.model_dump_json(),
         "images": images,
@@ -200,7 +201,7 @@ def _read(data: bytes, columns: Sequence[str] | None = None) -> tuple[dict[str, 
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         raw = (file.schema_arrow.metadata or {}).get(_META, b"{}")
-        table = file.read(columns=None if columns is None else list(columns))
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         about = json.loads(raw)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"it cannot be read as Parquet: {str(error).splitlines()[0]}") from error

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# Without CLIP, whose loading would be most of the time of each of many runs; `scored` has it.
 SETTINGS = (
-    *("samples=48", "output.shard_samples=8", "reasonings=2", "splits={train: 0.75, test: 0.25}"),
-    "filters={clip: {weights: toy, min_text: 0.5}, similarity: {}}",
+    *("samples=24", "output.shard_samples=4", "reasonings=2", "splits={train: 0.75, test: 0.25}"),
+    "filters={similarity: {}}",
 )
+CLIP = "filters={clip: {weights: toy, min_text: 0.4}, relations: {min_margin: 0}}"
 
 Command = Callable[..., list[str]]
 
@@ -37,6 +39,15 @@ def whole(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small run, made by one process without interruption."""
     out = tmp_path_factory.mktemp("whole") / "out"
     done = run(command(out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def scored(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with CLIP scores, by one process."""
+    out = tmp_path_factory.mktemp("scored") / "out"
+    done = run(command(out, "--set", CLIP))
     assert done.returncode == 0, done.stderr
     return out
 

@@ -14,7 +14,7 @@ import pytest
 
 from shards.reader import read_samples
 from shards.verify import verify
-from tests.pipelines.conftest import ROOT, Command, digests, run
+from tests.pipelines.conftest import CLIP, ROOT, Command, digests, run
 
 
 def manifest(out: Path) -> dict:
@@ -27,28 +27,28 @@ def finished(out: Path) -> int:
 
 def test_everything_planned_is_kept_or_rejected_and_verify_agrees(whole: Path) -> None:
     counts = manifest(whole)["counts"]
-    assert counts["planned"] == 48 == counts["kept"] + counts["rejected"]
-    assert counts["kept"] > 20
+    assert counts["planned"] == 24 == counts["kept"] + counts["rejected"]
+    assert counts["kept"] > 10
     assert verify(str(whole)) == []
 
 
-def test_samples_hold_what_the_contract_says(whole: Path) -> None:
+def test_samples_hold_what_the_contract_says(scored: Path) -> None:
     for split in ("train", "test"):
-        for sample in read_samples(str(whole), split):
+        for sample in read_samples(str(scored), split):
             record = sample.json
             count = len(record["references"])
             assert sorted(sample.images) == sorted([*(f"image_{i + 1}" for i in range(count)), "target"])
             assert record["split"] == split
             assert 1 <= len(record["reasonings"]) <= 2
-            assert all(r["clip_text"] >= 0.5 for r in record["reasonings"])
+            assert all(r["clip_text"] >= 0.4 for r in record["reasonings"])
             assert json.loads(record["provenance"])["painter"]["model"] == "offline"
 
 
-def test_two_workers_make_the_same_bytes(whole: Path, command: Command, tmp_path: Path) -> None:
-    done = run(command(tmp_path / "o", "--workers", "2", ledger=tmp_path / "ledger"))
+def test_two_workers_make_the_same_bytes_scores_included(scored: Path, command: Command, tmp_path: Path) -> None:
+    done = run(command(tmp_path / "o", "--set", CLIP, "--workers", "2", ledger=tmp_path / "ledger"))
     assert done.returncode == 0, done.stderr
-    assert digests(tmp_path / "o") == digests(whole)
-    assert manifest(tmp_path / "o")["counts"] == manifest(whole)["counts"]
+    assert digests(tmp_path / "o") == digests(scored)
+    assert manifest(tmp_path / "o")["counts"] == manifest(scored)["counts"]
 
 
 def test_three_slices_merged_are_the_same_bytes(whole: Path, command: Command, tmp_path: Path) -> None:
@@ -68,24 +68,34 @@ def test_three_slices_merged_are_the_same_bytes(whole: Path, command: Command, t
     assert verify(str(merged)) == []
 
 
-@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("how", "whom", "code", "workers"),
+    [
+        (signal.SIGKILL, "parent", -9, 1),
+        (signal.SIGINT, "parent", 130, 1),
+        (signal.SIGINT, "group", 130, 2),
+        (signal.SIGTERM, "parent", 130, 2),
+        (signal.SIGKILL, "parent", -9, 2),
+    ],
+)
 def test_a_run_ended_in_the_middle_resumes_to_the_same_bytes(
-    whole: Path, command: Command, tmp_path: Path, how: int, code: int
+    whole: Path, command: Command, tmp_path: Path, how: int, whom: str, code: int, workers: int
 ) -> None:
-    out, ledger = tmp_path / "o", tmp_path / "ledger"
-    words = command(out, ledger=ledger)
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out = tmp_path / "o"
+    words = command(out, "--workers", str(workers), ledger=tmp_path / "ledger")
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while finished(out) < 1 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(how)
+    (os.killpg if whom == "group" else os.kill)(process.pid, how)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert not (out / "manifest.json").exists()
     done = run(words)
     assert done.returncode == 0, done.stderr
-    assert "resuming" in done.stdout
     assert digests(out) == digests(whole)
     assert [p.name for p in (out / "shards").iterdir() if p.name.startswith(".")] == []
 
@@ -126,11 +136,20 @@ def test_a_flipped_bit_is_exit_4(whole: Path, command: Command, tmp_path: Path) 
     assert tar.name in done.stdout
 
 
-def test_beams_own_options_are_passed_on(command: Command, tmp_path: Path) -> None:
-    done = run(command(tmp_path / "o", "--", "--direct_num_workers=notanumber"))
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--", "--direct_num_workers=many"], "direct_num_workers"),
+        (["--", "--nonsense=1"], "--nonsense=1: is no option of Beam"),
+        (["samples=3"], "samples=3: is no option of Beam; a key of the configuration is set with --set"),
+        (["--", "--direct_running_mode=multi_processing"], "--workers"),
+    ],
+)
+def test_words_that_nobody_takes_are_refused(command: Command, tmp_path: Path, words: list[str], said: str) -> None:
+    done = run(command(tmp_path / "o", *words))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "direct_num_workers" in done.stderr
+    assert said in done.stderr
 
 
 def test_bundles_executed_twice_change_nothing(whole: Path, command: Command, tmp_path: Path) -> None:
@@ -146,3 +165,52 @@ def test_rejects_are_counted_and_shown(whole: Path, command: Command) -> None:
     retried = run([*command(whole)[:3], "rejects", str(whole), "--retry", "--ledger", str(whole.parent / "none")])
     assert "nothing to retry" in retried.stdout
     assert os.path.exists(whole / "manifest.json")
+
+
+def test_a_lost_shard_is_made_anew_and_until_then_no_manifest_vouches_for_it(
+    whole: Path, command: Command, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "o")
+    sorted((tmp_path / "o" / "shards").glob("*.tar"))[0].unlink()
+    done = run(command(tmp_path / "o"))
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stdout
+    assert digests(tmp_path / "o") == digests(whole)
+    assert verify(str(tmp_path / "o")) == []
+
+
+def test_a_place_that_cannot_be_written_stops_in_order_and_resumes(
+    whole: Path, command: Command, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "o" / "shards" / "train-00002-of-00005.tar"
+    in_the_way.mkdir(parents=True)
+    done = run(command(tmp_path / "o"))
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert in_the_way.name in done.stderr
+    in_the_way.rmdir()
+    assert run(command(tmp_path / "o")).returncode == 0
+    assert digests(tmp_path / "o") == digests(whole)
+
+
+def test_an_output_whose_folder_is_a_file_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "shards").write_text("in the way")
+    done = run(command(tmp_path / "o"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "o" / "shards") in done.stderr
+
+
+def test_a_spoilt_target_costs_its_sample_even_without_filters(command: Command, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    first = run(command(tmp_path / "a", "--set", "filters={}", ledger=ledger))
+    assert first.returncode == 0, first.stderr
+    spoilt = sorted(ledger.rglob("*.jpg"))[0]
+    spoilt.write_bytes(spoilt.read_bytes()[:-200] + bytes(200))
+    again = run(command(tmp_path / "b", "--set", "filters={}", ledger=ledger))
+    assert again.returncode == 0, again.stderr
+    assert "changed" in again.stdout
+    before, after = manifest(tmp_path / "a")["counts"], manifest(tmp_path / "b")["counts"]
+    assert before["kept"] > after["kept"]
+    assert after["planned"] == after["kept"] + after["rejected"]
