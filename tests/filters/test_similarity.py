@@ -163,9 +163,9 @@ def test_on_real_photographs(test_data: Path) -> None:
     rows = [json.loads(line) for line in (test_data / "pool" / "pool.jsonl").read_text().splitlines()]
 
     def load(row: dict[str, Any]) -> Image.Image:
-        return decode((test_data / "pool" / row["path"]).read_bytes(), max_side=512)
+        return decode((test_data / "pool" / row["path"]).read_bytes(), max_side=384)
 
-    things = [load(r) for r in rows if r["kind"] != "scene" and r["style"] == "photo" and not r["alpha"]][::30]
+    things = [load(r) for r in rows if r["kind"] != "scene" and r["style"] == "photo" and not r["alpha"]][::60]
     places = [load(r) for r in rows if r["kind"] == "scene" and min(r["width"], r["height"]) >= 300][: len(things)]
     found = []
     for thing, place in zip(things, places, strict=False):

@@ -59,11 +59,16 @@ def looks_of() -> Callable[[Plan], list[Look]]:
 
 @pytest.fixture(scope="session")
 def plans(pool: list[Reference]) -> Callable[[int], Iterator[Plan]]:
-    """`plans(300)`: that many plans, all tasks in turn, every wording choice among them."""
+    """`plans(300)`: the first that many plans, each made once, all tasks in turn, every wording choice among them."""
     tasks = list(load_tasks(None).values())
+    kept: list[Plan] = []
 
-    def made(count: int) -> Iterator[Plan]:
-        for ordinal in range(count):
+    def first(count: int) -> Iterator[Plan]:
+        kept.extend(made(range(len(kept), count)))
+        return iter(kept[:count])
+
+    def made(ordinals: range) -> Iterator[Plan]:
+        for ordinal in ordinals:
             task = tasks[ordinal % len(tasks)]
             subtype = pick(task.subtypes, ordinal, "subtype") if task.subtypes else None
             references: list[PlannedReference] = []
@@ -74,12 +79,12 @@ def plans(pool: list[Reference]) -> Callable[[int], Iterator[Plan]]:
                     narrowed = subtype.donor_kinds if slot.role.value == "donor" else subtype.base_kinds
                     kinds = narrowed or kinds
                 rows = [r for r in pool if r.kind in kinds and r.subject not in used]
-                first = pick(rows, ordinal, "row", slot.role)
+                chosen = pick(rows, ordinal, "row", slot.role)
                 same = getattr(slot, "same_subject", False)
-                rows = [r for r in rows if (r.subject == first.subject) == same and r is not first]
+                rows = [r for r in rows if (r.subject == chosen.subject) == same and r is not chosen]
                 extra = min(slot.max, slot.min + number(ordinal, "extra") % 2) - 1
-                taken = [first]
-                for row in shuffled(rows, ordinal, slot.role):
+                taken = [chosen]
+                for row in shuffled(rows, ordinal, slot.role) if extra else ():
                     if len(taken) > extra:
                         break
                     if same or row.subject not in {t.subject for t in taken}:
@@ -102,4 +107,4 @@ def plans(pool: list[Reference]) -> Callable[[int], Iterator[Plan]]:
                 stress=Stress.NONE,
             )
 
-    return made
+    return first

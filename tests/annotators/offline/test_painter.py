@@ -172,14 +172,14 @@ def test_a_hole_without_surroundings_is_still_filled() -> None:
 
 def _small(path: str) -> Image.Image:
     image = Image.open(path).convert("RGBA")
-    image.thumbnail((384, 384))
+    image.thumbnail((256, 256))
     return image
 
 
 def test_real_plans_of_all_tasks_are_painted_twice_the_same(plans: Callable[[int], Iterator[Plan]]) -> None:
     painted: Counter[str] = Counter()
     refused = 0
-    for plan in plans(10):
+    for plan in plans(7):
         images = [_small(r.reference.uri) for r in plan.references]
         try:
             target = paint(plan, images, (256, 256))
@@ -192,5 +192,5 @@ def test_real_plans_of_all_tasks_are_painted_twice_the_same(plans: Callable[[int
         assert np.asarray(target).std() > 8
         if painted.total() == 1:
             assert target.tobytes() == paint(plan, images, (256, 256)).tobytes()
-    assert len(painted) >= 4
-    assert refused <= 5
+    assert len(painted) >= 3
+    assert refused <= 3

@@ -25,7 +25,7 @@ FOCI = ("colour", "material", "light", "layout", "details", "background")
 def reasoned(plans: Plans, looks_of: Looks) -> list[tuple[Plan, list[Look], list[ICCoT]]]:
     """Four draws for each plan that is feasible."""
     found = []
-    for plan in plans(210):
+    for plan in plans(105):
         looks = looks_of(plan)
         answer = write_instruction(plan, looks)
         if answer.feasible:

@@ -22,12 +22,12 @@ Looks = Callable[[Plan], list[Look]]
 
 @pytest.fixture(scope="module")
 def written(plans: Plans, looks_of: Looks) -> list[tuple[Plan, str]]:
-    answers = [(plan, write_instruction(plan, looks_of(plan))) for plan in plans(350)]
+    answers = [(plan, write_instruction(plan, looks_of(plan))) for plan in plans(280)]
     return [(plan, answer.instruction) for plan, answer in answers if answer.feasible]
 
 
 def test_instructions_hardly_ever_repeat(written: list[tuple[Plan, str]]) -> None:
-    assert len({text for _, text in written[:300]}) >= 0.95 * len(written[:300])
+    assert len({text for _, text in written}) >= 0.95 * len(written)
     assert {plan.task for plan, _ in written} == {
         *("add", "replace", "attribute", "scene", "subject", "subject_composition", "scene_composition")
     }
