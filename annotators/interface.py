@@ -14,7 +14,8 @@ What a **recipe** sees is `Models`, bound to its plan::
         models.usage                                     # {model: Usage} of this plan so far
 
 `answer` is a pydantic model (sent to the provider as a schema, and parsed from the text) or a callable from text
-to a value that raises ValueError (ICCoTError says several defects at once). A recipe lets `Stopped` pass; it may raise `Failure("writer", "infeasible", ...)` itself.
+to a value that raises ValueError (ICCoTError says several defects at once).
+A recipe lets `Stopped` pass, and may raise `Failure("writer", "infeasible", ...)` itself.
 
 What runs recipes is `annotators.engine.Engine`::
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from schemas.draft import Draft, Reasoning
-from schemas.errors import ImageError
 from schemas.references import ImageRef
 from storage.paths import read_bytes
+from storage.references import image_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,20 +63,8 @@ class Images:
             # Pillow must not be imported for the sake of a configuration.
             from storage.images import decode
 
-            self._decoded[ref.sha256] = decode(self._bytes(ref), max_side=WORK_SIDE)
+            self._decoded[ref.sha256] = decode(image_bytes(ref, self._read), max_side=WORK_SIDE)
         return self._decoded[ref.sha256]
-
-    def _bytes(self, ref: ImageRef) -> bytes:
-        try:
-            data = self._read(ref.uri)
-        except FileNotFoundError as error:
-            raise ImageError("missing", f"{ref.uri} is not there") from error
-        except (PermissionError, IsADirectoryError) as error:
-            raise ImageError("unreadable", f"{ref.uri}: {error.strerror}") from error
-        # Embeddings are kept by digest, and a sample names its images by digest: other bytes would be a lie in both.
-        if hashlib.sha256(data).hexdigest() != ref.sha256:
-            raise ImageError("changed", f"{ref.uri} no longer holds the bytes {ref.sha256[:12]}")
-        return data
 
 
 @dataclass(frozen=True)

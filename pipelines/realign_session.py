@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,7 +18,8 @@ from schemas.references import ImageRef
 from schemas.usage import total
 from shards.commit import ShardSample, write_shard
 from shards.tables import Column, Footer
-from storage import images, paths
+from storage import images
+from storage.references import image_bytes
 
 if TYPE_CHECKING:
     from filters.config import FilterSet
@@ -134,26 +134,15 @@ class RealignSession:
         )
 
 
-def _bytes(image: ImageRef) -> bytes:
-    """What lies at the image's address, if it still is what it was; an `ImageError` costs the sample, with a reason."""
-    try:
-        data = paths.read_bytes(image.uri)
-    except OSError as error:
-        raise ImageError("missing", f"{image.uri}: {error.strerror or error}") from error
-    if hashlib.sha256(data).hexdigest() != image.sha256:
-        raise ImageError("changed", f"{image.uri} no longer holds the bytes {image.sha256[:12]}")
-    return data
-
-
 def _clean(image: ImageRef, write: Callable[[bytes], images.Clean]) -> bytes:
     """The JPEG that goes into the tar."""
-    return write(_bytes(image)).data
+    return write(image_bytes(image)).data
 
 
 def _hashed(draft: Draft) -> Draft | Rejection:
     """The draft with its target's perceptual hash, or its rejection where the target cannot be decoded."""
     try:
-        phash = images.phash(images.decode(_bytes(draft.target), max_side=256))
+        phash = images.phash(images.decode(image_bytes(draft.target), max_side=256))
     except ImageError as error:
         plan = draft.plan
         return Rejection(
