@@ -25,7 +25,7 @@ def measure(samples: int = SAMPLES) -> tuple[list[Row], list[str]]:
         command = [
             *(sys.executable, "-m", "cli.main", "realign", "configs/toy.yaml", "--out", f"{folder}/out"),
             *("--set", f"samples={samples}", "--set", f"output.shard_samples={SHARD}", "--set", "reasonings=2"),
-            *("--set", f"ledger={folder}/ledger"),
+            *("--set", f"ledger={folder}/ledger", "--set", "filters={quality: {min_sharpness: null}}"),
         ]
         seen, seconds = _watched(command, Path(folder) / "out" / "shards")
     rows: list[Row] = []
@@ -36,7 +36,7 @@ def measure(samples: int = SAMPLES) -> tuple[list[Row], list[str]]:
     early = max((rss for share, rss in seen if 0.05 <= share <= 0.3), default=0.0)
     late = max((rss for share, rss in seen if share >= 0.7), default=0.0)
     notes = [
-        f"{samples:,} samples planned in {seconds:,.0f} s ({samples / seconds:,.0f} samples/s), offline, toy world",
+        f"{samples:,} samples planned in {seconds:,.0f} s ({samples / seconds:,.0f} samples/s), offline, toy world, quality filter only",
         f"highest in the last 30 % / highest between 5 % and 30 %: {late / max(early, 1):.2f} (goal: flat)",
     ]
     return rows, notes
