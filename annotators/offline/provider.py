@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _JPEG_QUALITY = 95
 _MOST_LOOKS = 20_000
+# Twice the longest side that the painter works at. Photos up to this come as they are; a JPEG of 108 megapixels takes
+# tens of megabytes instead of 432.
+_PAINTED_SIDE = 2048
 Rule = Callable[[Request, Facts, Plan], RawAnswer]
 
 
@@ -108,7 +111,7 @@ class _PhotoRules:
         from annotators.offline.painter import Unpaintable, paint
 
         try:
-            target = paint(plan, [_opened(r.reference) for r in plan.references], request.size)
+            target = paint(plan, [_opened(r.reference, _PAINTED_SIDE) for r in plan.references], request.size)
         except NoCutout as error:
             raise FinalError("no_cutout", str(error)) from error
         except Unpaintable as error:
@@ -154,7 +157,7 @@ class _Looks:
             if known is not None:
                 self._known.move_to_end(image.sha256)
                 return known
-        found = look(_opened(image, max_side=512))
+        found = look(_opened(image, 512))
         with self._lock:
             self._known[image.sha256] = found
             if len(self._known) > _MOST_LOOKS:
@@ -162,7 +165,7 @@ class _Looks:
         return found
 
 
-def _opened(image: ImageRef, max_side: int | None = None) -> Image:
+def _opened(image: ImageRef, max_side: int) -> Image:
     from storage.images import decode_rgba
 
     return decode_rgba(paths.read_bytes(image.uri), max_side=max_side)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from annotators.config import ModelsConfig
 from annotators.engine import Engine, EngineSpec
-from annotators.interface import Answer, Facts, Models
+from annotators.interface import Answer, Facts, Models, Request
 from annotators.ledger import open_ledger
 from annotators.offline.provider import OfflineProvider
 from schemas.answers import WriterAnswer
@@ -139,3 +140,31 @@ def test_the_key_of_a_target_follows_the_facts_and_the_rules_not_the_folder(plan
 
 def test_photos_and_the_toy_world_have_versions_of_their_own() -> None:
     assert OfflineProvider("photos").version != OfflineProvider("toyworld").version
+
+
+def test_references_reach_the_painter_as_they_are_unless_they_are_huge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fakes: Any
+) -> None:
+    from annotators.offline import painter
+
+    pictures = [Image.effect_noise(size, 60).convert("RGB") for size in ((3000, 1500), (2048, 64), (300, 200))]
+    references = []
+    for number, picture in enumerate(pictures):
+        path, digest = tmp_path / f"{number}.jpg", f"{number:064x}"
+        picture.save(path, quality=90)
+        about = {"kind": Kind.SCENE, "caption": "a wall", "subject": digest, "media_type": "image/jpeg"}
+        size = {"width": picture.width, "height": picture.height}
+        references.append(Reference(uri=str(path), sha256=digest, id=digest, **about, **size))
+    given: list[Image.Image] = []
+
+    def paint(plan: Plan, images: list[Image.Image], size: tuple[int, int] | None) -> Image.Image:
+        given.extend(images)
+        return images[-1]
+
+    monkeypatch.setattr(painter, "paint", paint)
+    plan = plan_of(0, "scene_composition", *((one, Role.SUBJECT) for one in references))
+    request = Request("painter", "offline", fakes.prompt("p"), modality="image", facts=Facts(plan=plan))
+    assert OfflineProvider().answer_now(request).image
+    assert [one.size for one in given] == [(2048, 1024), (2048, 64), (300, 200)]
+    for one, reference in zip(given[1:], references[1:], strict=True):
+        assert one.tobytes() == Image.open(reference.uri).convert("RGBA").tobytes()
