@@ -136,14 +136,12 @@ class ModelsConfig(BaseModel):
 
 
 class BudgetConfig(BaseModel):
-    """The most a dataset may cost, over all attempts at it. None: no bound."""
+    """The most a dataset may cost, over all attempts at it. None: no bound.
+
+    Workers and slices have equal parts of what is left when they begin (`annotators.budget.Budget`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     usd: float | None = Field(default=None, gt=0)
     calls: int | None = Field(default=None, ge=1)
-
-    def share(self, n: int) -> BudgetConfig:
-        """The part of one of `n` workers."""
-        calls = None if self.calls is None else max(1, self.calls // n)
-        return BudgetConfig(usd=None if self.usd is None else self.usd / n, calls=calls)

@@ -116,6 +116,15 @@ def test_a_budget_goes_on_where_the_last_attempt_ended() -> None:
     assert [half.reserve(0.0) is None for _ in range(3)] == [True, True, False]
 
 
+def test_a_worker_has_one_call_at_least_while_any_is_left() -> None:
+    quarter = Budget(BudgetConfig(calls=3), shares=4)
+    assert quarter.reserve(0.0) is None
+    stop = quarter.reserve(0.0)
+    assert stop is not None and "1 calls of 3 spent (the part of one of 4 workers)" in stop.line
+    for spent in (3, 5):
+        assert Budget(BudgetConfig(calls=3), Usage(calls=spent), shares=4).reserve(0.0) is not None
+
+
 def test_requests_that_wait_end_when_the_run_stops(fakes: Any) -> None:
     bench = fakes.Bench(fakes.Provider(delay=lambda request, n: 5.0 + n), in_flight=2)
 
