@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SHARDS, REJECTS = "shards", "rejects"
@@ -62,3 +63,9 @@ def parse_name(stem: str) -> ShardName | None:
 def names_of(shards: dict[str, int]) -> list[ShardName]:
     """Every shard of a run, from the number of shards of each split, in the order of their file names."""
     return [ShardName(split, i, of) for split, of in sorted(shards.items()) for i in range(of)]
+
+
+def committed(files: Iterable[str]) -> list[ShardName]:
+    """The finished shards among the file names of a run's `shards/`, in order: those whose index is there."""
+    marks = [name.removesuffix(".parquet") for name in files if name.endswith(".parquet")]
+    return sorted(name for name in map(parse_name, marks) if name is not None)

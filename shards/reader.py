@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.errors import DamageError, InputError
-from shards.names import SHARDS, parse_name
+from shards.names import SHARDS, committed
 from shards.tar import walk
 from storage import paths
 
@@ -89,6 +89,5 @@ def read_samples(out: str, split: str = "train") -> Iterator[Sample]:
 
 def shards_of(out: str, split: str) -> list[str]:
     """The tars of a split's finished shards, in order: those whose index, the finish mark, is there."""
-    marks = [name for name in paths.list_files(paths.join(out, SHARDS)) if name.endswith(".parquet")]
-    names = [parse_name(mark.removesuffix(".parquet")) for mark in marks]
-    return [paths.join(out, name.tar) for name in sorted(n for n in names if n is not None and n.split == split)]
+    names = committed(paths.list_files(paths.join(out, SHARDS)))
+    return [paths.join(out, name.tar) for name in names if name.split == split]

@@ -8,7 +8,7 @@ from typing import Any
 from schemas.draft import Draft, ErrorClass
 from schemas.errors import DamageError, InputError
 from shards.manifest import read_run
-from shards.names import MANIFEST, REJECTS, SHARDS, ShardName, parse_name
+from shards.names import MANIFEST, REJECTS, SHARDS, ShardName, committed
 from shards.tables import read_rejects
 from storage import paths
 
@@ -57,8 +57,7 @@ def reopen(out: str, shards: list[ShardName]) -> None:
 
 
 def _committed(out: str) -> list[ShardName]:
-    indexes = [f for f in paths.list_files(paths.join(out, SHARDS)) if f.endswith(".parquet")]
-    found = sorted(name for f in indexes if (name := parse_name(f.removesuffix(".parquet"))) is not None)
+    found = committed(paths.list_files(paths.join(out, SHARDS)))
     if not found:
         raise InputError(f"{paths.join(out, REJECTS)}: no shard is finished yet")
     return found
