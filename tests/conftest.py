@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines differ and are shared: no test fails for taking long.
+settings.register_profile("plumbline", deadline=None)
+settings.load_profile("plumbline")
 
 ROOT = Path(__file__).resolve().parent.parent
 
