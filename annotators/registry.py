@@ -24,8 +24,16 @@ def make(config: ModelConfig, where: str, world: World = "photos") -> Provider:
     Raises:
         InputError: this version has no such provider, or it cannot be set up (a missing key or package).
     """
-    module = _MODULES.get(config.provider)
-    if module is None:
+    require(config.provider, where)
+    return cast(Provider, import_module(_MODULES[config.provider]).make(config, where, world))
+
+
+def require(provider: str, where: str) -> None:
+    """Nothing, where this version has the provider; it costs nothing to ask.
+
+    Raises:
+        InputError: it has not.
+    """
+    if provider not in _MODULES:
         there = ", ".join(sorted(_MODULES))
-        raise InputError(f"{where}.provider: {config.provider} is not available in this version; available: {there}")
-    return cast(Provider, import_module(module).make(config, where, world))
+        raise InputError(f"{where}.provider: {provider} is not available in this version; available: {there}")

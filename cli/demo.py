@@ -76,6 +76,7 @@ def say_verdicts(out: str) -> None:
         print(f"  {verdict.found:>4} of {verdict.found + verdict.missed:>4}  {kind}")
     print(f"  {whole.false_alarms:>4} without an error")
     print(f"  precision {whole.precision:.2f}, recall {whole.recall:.2f}")
+    print("  (its CLIP of 3 MB tells colours and scenes well and shapes badly: see toyworld/clip/README.md)")
 
 
 def next_steps(out: str, folder: str) -> list[str]:

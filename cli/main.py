@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from schemas.errors import PlumblineError
+from schemas.version import VERSION
 
 app = typer.Typer(
     name="plumbline",
-    help="Curates the data that aligns image generators: planned, annotated, filtered, and written as verified shards.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,6 +30,21 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the configuration; dots reach inside."),
 ]
 BEAM = {"allow_extra_args": True, "ignore_unknown_options": False}
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"plumbline {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def plumbline(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Curates the data that aligns image generators: planned, annotated, filtered, and written as verified shards."""
 
 
 @app.command()

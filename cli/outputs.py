@@ -24,7 +24,9 @@ def run_verify(out: str) -> None:
     for problem in problems:
         print(problem)
     if problems:
-        raise DamageError(f"{out}: {len(problems)} problem{'s' if len(problems) > 1 else ''} found")
+        found = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found"
+        mend = "delete the files of each shard named above and run the command that made them again"
+        raise DamageError(f"{out}: {found}; {mend}")
     manifest = read_manifest(out)
     assert manifest is not None
     counts = manifest["counts"]

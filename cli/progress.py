@@ -52,7 +52,9 @@ class Progress:
 def line_of(numbers: dict[str, float], planned: int, seconds: float) -> str:
     """The line itself: done of planned, calls in flight, 429s, tokens per minute, dollars, time left."""
     done = int(numbers.get("done", 0))
-    parts = [f"{done:,} of {planned:,} annotated", f"{int(numbers.get('in_flight', 0))} in flight"]
+    parts = [f"{done:,} of {planned:,} annotated"]
+    in_flight = int(numbers.get("in_flight", 0))
+    parts.append(f"{in_flight} in flight" if in_flight else "scoring and writing" if done else "starting")
     if numbers.get("throttled"):
         parts.append(f"{int(numbers['throttled']):,} 429s")
     if numbers.get("tokens"):
@@ -61,7 +63,7 @@ def line_of(numbers: dict[str, float], planned: int, seconds: float) -> str:
         parts.append(f"${numbers['usd']:,.2f}")
     if 0 < done < planned and seconds > 1:
         parts.append(f"{_clock((planned - done) * seconds / done)} left")
-    return " · ".join([*parts, _clock(seconds)])
+    return " · ".join([*parts, f"{_clock(seconds)} so far"])
 
 
 def _clock(seconds: float) -> str:

@@ -53,13 +53,13 @@ def card(sample: Sample) -> Image.Image:
     for i, reference in enumerate(record["references"][:4]):
         x, y = MARGIN + (i % 2) * (THUMB + MARGIN), MARGIN + 16 + (i // 2) * (THUMB + 16)
         drawn.paste(fitted(sample.images[f"image_{i + 1}"], THUMB), (x, y))
-        pen.text((x, y - 14), f"{i + 1} {reference['role']}", fill=SOFT, font=font(11))
+        pen.text((x, y - 14), f"{i + 1}:  {reference['role']}", fill=SOFT, font=font(11))
     drawn.paste(fitted(sample.images["target"], TARGET), (WIDTH - TARGET - MARGIN, MARGIN + 16))
     title = " · ".join(part for part in (record["task"], record["subtype"]) if part)
     pen.text((WIDTH - TARGET - MARGIN, MARGIN + 2), title, fill=SOFT, font=font(11))
     y = MARGIN + TARGET + 26
     for text, colour in ((record["instruction"], INK), (record["reasonings"][0]["out_caption"], SOFT)):
-        for line in textwrap.wrap(text, 88)[:3]:
+        for line in textwrap.wrap(text, 88, max_lines=3, placeholder=" ..."):
             pen.text((MARGIN, y), line, fill=colour, font=font(12))
             y += 15
         y += 4
@@ -73,6 +73,7 @@ def fitted(data: bytes, side: int) -> Image.Image:
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (side, side), PAPER)
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    ImageDraw.Draw(square).rectangle((0, 0, side - 1, side - 1), outline=RULE)
     return square
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+from annotators import registry
 from pipelines.config import RealignConfig, RunConfig
 from pipelines.places import cache_folder
 from pipelines.realign import ROLES
@@ -73,7 +74,8 @@ def _resolved(config: RealignConfig, path: str) -> tuple[Any, dict[str, Any], di
     from prompts.catalogue import Catalogue
 
     for role in ROLES:
-        config.models.of(role)
+        for model in config.models.of(role):
+            registry.require(model.provider, f"{path}: models.{role}")
     tasks = load_tasks(config.tasks_file)
     pool = Pool.open(config.pool, cache_folder())
     try:

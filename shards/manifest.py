@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from schemas.errors import InputError, StoppedError
@@ -49,7 +51,7 @@ def write_run(out: str, run: Mapping[str, Any]) -> str:
             _same_run(uri, data, run)
             return hashlib.sha256(data).hexdigest()
         if stray := _stray(out):
-            raise InputError(f"{paths.join(out, stray)}: this folder holds shards but no {RUN}; choose an empty --out")
+            raise InputError(f"{paths.join(out, stray)}: this folder holds files but no {RUN}; choose an empty --out")
         paths.write_atomic(uri, data)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error}); choose another --out") from error
@@ -180,6 +182,12 @@ def _short(value: object) -> str:
 
 
 def _stray(out: str) -> str:
+    """A file that lies in the folder although no run was begun there; none where the folder is empty or missing."""
+    if not paths.is_remote(out):
+        with suppress(FileNotFoundError), os.scandir(out) as entries:
+            visible = sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
+            if visible:
+                return visible[0]
     for folder in (SHARDS, REJECTS):
         for name in paths.list_files(paths.join(out, folder)):
             if name.endswith((".tar", ".parquet")):
