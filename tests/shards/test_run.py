@@ -49,7 +49,7 @@ def test_a_folder_begun_with_other_settings_is_refused_with_the_key(tmp_path: Pa
 
 def test_a_folder_with_shards_of_no_known_run_is_refused(run_folder: Path) -> None:
     (run_folder / "run.json").unlink()
-    with pytest.raises(InputError, match=r"holds shards but no run\.json"):
+    with pytest.raises(InputError, match=r"holds files but no run\.json"):
         write_run(str(run_folder), RUN)
 
 
