@@ -203,6 +203,8 @@ class Rejection(Record):
         last_answer: the model's last answer, cut to 2,000 characters.
         instruction: what the models were asked to make, where the plan got that far.
         draft: a filter's rejection keeps the draft, so that a lower threshold can bring it back.
+        label: a rejected row of critic data, as JSON (`schemas.labels`), where it had got a score.
+        images: sha256 of its images.
     """
 
     id: str
@@ -220,6 +222,8 @@ class Rejection(Record):
     scores: dict[str, float] = {}
     usage: dict[str, Usage] = {}
     draft: Draft | None = None
+    label: str = ""
+    images: tuple[str, ...] = ()
 
 
 def score_or_sentinel(score: float | None) -> float:

@@ -137,8 +137,10 @@ def _reject_row(r: Rejection) -> dict[str, object]:
         "instruction": draft.instruction if draft else r.instruction,
         "scores": json.dumps({k: round(v, 4) for k, v in sorted(r.scores.items())}),
         # A run of one painting writes what it wrote before there was a choice of several.
-        "draft": None if draft is None else draft.model_dump_json(exclude=None if draft.paintings else {"paintings"}),
-        "images": [image.sha256 for image in [*shown, *painted]],
+        "draft": (r.label or None)
+        if draft is None
+        else draft.model_dump_json(exclude=None if draft.paintings else {"paintings"}),
+        "images": list(r.images) if draft is None else [image.sha256 for image in [*shown, *painted]],
     }
 
 
