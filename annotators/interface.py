@@ -44,6 +44,8 @@ from pydantic import BaseModel
 
 from schemas.base import Record
 from schemas.draft import Source
+from schemas.judgements import Checklist, DifferenceReport
+from schemas.labels import EditPair, Rewrite
 from schemas.messages import ImagePart, Message, digest_view
 from schemas.plan import Plan
 from schemas.references import ImageRef
@@ -59,16 +61,33 @@ Modality = Literal["text", "image"]
 SAME_ASPECT = 1.2
 """How far two aspect ratios may lie apart for one size to do for the other: 16:9 passes for 3:2, 4:3 not for 1:1."""
 
-_ADDRESSES: Any = {"plan": {"references": {"__all__": {"reference": {"uri"}}}}}
+_ADDRESSES: Any = {
+    "plan": {"references": {"__all__": {"reference": {"uri"}}}},
+    "pair": {"source": {"uri"}, "edited": {"uri"}},
+    "image": {"uri"},
+}
 
 
 class Facts(Record):
-    """What a prompt was rendered from. Rule-based providers read it; network providers never do."""
+    """What a prompt was rendered from. Rule-based providers read it; network providers never do.
+
+    Attributes:
+        asks: which of a role's several prompts this is: its id.
+        pair: of FIRM-Edit; `report` is what was described of it, `rewrite` the kind of instruction to write.
+        prompt: of FIRM-Gen; `image` was made from it, `checklist` is its plan.
+    """
 
     plan: Plan | None = None
     instruction: str = ""
     draw: int = 0
     focus: str = ""
+    asks: str = ""
+    pair: EditPair | None = None
+    report: DifferenceReport | None = None
+    rewrite: Rewrite | None = None
+    prompt: str = ""
+    image: ImageRef | None = None
+    checklist: Checklist | None = None
 
 
 class Prompt(Protocol):

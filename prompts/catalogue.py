@@ -53,25 +53,27 @@ class Catalogue:
     Args:
         overrides: path of a prompt file by role (`reasoner`) or by id (`realign/reasoner`). Such a file may begin
             with `{% extends "realign/reasoner.j2" %}`; front matter that it leaves out is the shipped prompt's.
+        family: the folder whose prompts a bare role means (`realign`, `firm`); empty for all.
 
     Raises:
-        InputError: a name that no prompt has, a file that is missing, or one that is no template.
+        InputError: a name that no prompt has, a role that several have, a file that is missing, or one that is no
+            template.
 
     Example:
-        >>> sorted(Catalogue().hashes())[:2]
-        ['realign/painter', 'realign/reasoner']
+        >>> sorted(Catalogue().hashes())[-2:]
+        ['realign/reasoner', 'realign/writer']
     """
 
-    def __init__(self, overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(self, overrides: Mapping[str, str] | None = None, family: str = "") -> None:
         shipped = {_id_of(path): str(path) for path in sorted(_SHIPPED.rglob("*.j2"))}
         self._shipped = {name: parse(_shown(path), Path(path).read_bytes()) for name, path in shipped.items()}
         self._prompts = {name: file for name, file in self._shipped.items() if "id" in file.matter}
         self._environment = _environment(self._source)
         for name, path in sorted((overrides or {}).items()):
-            for prompt in self._named(name):
-                file = _read(name, path)
-                matter = {**self._shipped[prompt].matter, **file.matter, "id": prompt}
-                self._prompts[prompt] = replace(file, matter=matter)
+            prompt = self._named(name, family)
+            file = _read(name, path)
+            matter = {**self._shipped[prompt].matter, **file.matter, "id": prompt}
+            self._prompts[prompt] = replace(file, matter=matter)
         for file in self._prompts.values():
             checked(file.path, file.matter)
         self._templates = {name: self._compiled(name) for name in self._prompts}
@@ -112,13 +114,18 @@ class Catalogue:
         messages = marks.messages(text, images, file.path)
         return Rendered(id, file.matter["version"], file.matter["role"], self._hashes[id], messages, name)
 
-    def _named(self, name: str) -> list[str]:
-        """The prompts that an override's name means."""
-        found = [id for id, file in self._prompts.items() if name in (id, file.matter["role"])]
-        if not found:
-            known = sorted({str(file.matter["role"]) for file in self._prompts.values()} | set(self._prompts))
-            raise InputError(f"prompts: {name!r} is no role and no prompt; choose among {', '.join(known)}")
-        return found
+    def _named(self, name: str, family: str) -> str:
+        """The prompt that an override's name means: its id, or a role that only one prompt of the family has."""
+        if name in self._prompts:
+            return name
+        known = {id: str(file.matter["role"]) for id, file in self._prompts.items() if id.startswith(family)}
+        found = [id for id, role in known.items() if role == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"prompts: {name!r} has several prompts; name one of {', '.join(sorted(found))}")
+        choices = ", ".join(sorted({*known, *known.values()}))
+        raise InputError(f"prompts: {name!r} is no role and no prompt; choose among {choices}")
 
     def _source(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
         """What is behind a name: `own:realign/writer` the prompt in use, `realign/writer.j2` the shipped file."""
@@ -260,6 +267,15 @@ def fenced(text: object) -> str:
     return f"{fence}\n{str(text).strip()}\n{fence}"
 
 
+_MARKS = re.compile(r"<\s*/?\s*(START|END)\s+OF\b([^<>\n]{0,80})>", re.IGNORECASE)
+
+
+def delimited(text: object, name: str) -> str:
+    """Data between `<START OF NAME>` and `<END OF NAME>` (FIRM, appendix C); marks inside it lose their brackets."""
+    inside = _MARKS.sub(lambda m: f"({m[1]} OF{m[2]})", str(text)).strip()
+    return f"<START OF {name}>\n{inside}\n<END OF {name}>"
+
+
 def _environment(source: Callable[[str], tuple[str, str, Callable[[], bool]] | None]) -> Environment:
     environment = ImmutableSandboxedEnvironment(
         loader=FunctionLoader(source),
@@ -269,7 +285,7 @@ def _environment(source: Callable[[str], tuple[str, str, Callable[[], bool]] | N
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters["fenced"] = fenced
+    environment.filters |= {"fenced": fenced, "delimited": delimited}
     return environment
 
 

@@ -244,16 +244,19 @@ class GenerationJudgement(Record):
     rating: int = Field(ge=1, le=5)
 
     @classmethod
-    def parse(cls, text: str, checklist: Checklist) -> GenerationJudgement:
+    def parse(cls, text: str, checklist: Checklist | None = None) -> GenerationJudgement:
         r"""Read an answer: numbered criteria each ending in `Verdict: ...`, `Final Analysis:`, and the rating twice.
 
         The rating stands as `Final Alignment Rating: n` and as `\boxed{n}`; both must be there and agree.
+
+        Args:
+            checklist: the plan that was gone through; None where the judge found the requirements itself.
 
         Raises:
             JudgementError: a criterion without a verdict, no rating, several ratings, one outside 1 to 5, or a rating
                 that contradicts the verdicts (`contradiction`).
         """
-        marks, found = _marks(text, len(checklist.criteria))
+        marks, found = _marks(text, len(checklist.criteria) if checklist else 0)
         rating, wrong = rating_of(text)
         found += wrong
         if not found and rating is not None and (odd := contradiction(rating, marks)):
@@ -273,14 +276,14 @@ _NUMBERED = re.compile(r"^\s*(?:\*\*)?(\d{1,3})[.)]\s", re.MULTILINE)
 
 
 def _marks(text: str, criteria: int) -> tuple[list[Mark], list[str]]:
-    """(marks, defects): the verdict of each numbered criterion, in order."""
+    """(marks, defects): the verdict of each numbered criterion, in order; `criteria` is how many, 0 for any number."""
     body = re.split(r"^\W*Final Analysis", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)[0]
     starts = list(_NUMBERED.finditer(body))
     parts = [body[m.end() : n.start() if n else len(body)] for m, n in zip(starts, [*starts[1:], None], strict=False)]
     numbers = [int(m[1]) for m in starts]
-    if numbers != list(range(1, criteria + 1)):
-        wanted = "criterion 1" if criteria == 1 else f"criteria 1 to {criteria}"
-        return [], [f"Go through {wanted} of the plan in order, each once and numbered; found {numbers or 'none'}."]
+    if not numbers or numbers != list(range(1, (criteria or len(numbers)) + 1)):
+        wanted = "criterion 1" if criteria == 1 else f"criteria 1 to {criteria}" if criteria else "the requirements"
+        return [], [f"Go through {wanted} in order, each once and numbered; found {numbers or 'none'}."]
     marks, found = [], []
     for number, part in zip(numbers, parts, strict=True):
         verdicts = [m[1].lower().replace("partially", "partly") for m in _VERDICT.finditer(part)]

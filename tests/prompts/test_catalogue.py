@@ -158,7 +158,7 @@ def test_a_prompt_of_ones_own_builds_on_the_shipped_one(tmp_path: Path) -> None:
 
 def test_a_hash_changes_with_the_file_and_with_what_it_includes(tmp_path: Path) -> None:
     shipped = CATALOGUE.hashes()
-    assert set(shipped) == {"realign/writer", "realign/reasoner", "realign/painter"}
+    assert {"realign/writer", "realign/reasoner", "realign/painter"} <= set(shipped)
     first = own(tmp_path, '---\nversion: 2\n---\n{% extends "realign/reasoner.j2" %}').hashes()
     second = own(tmp_path, '---\nversion: 3\n---\n{% extends "realign/reasoner.j2" %}').hashes()
     assert len({shipped["realign/reasoner"], first["realign/reasoner"], second["realign/reasoner"]}) == 3
