@@ -1,0 +1,111 @@
+"""YAML configurations read into pydantic models that forbid unknown keys; whatever is wrong is one line."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import InputError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(model: type[M], path: str, settings: list[str] | None = None) -> M:
+    """Read a configuration of one kind and apply `--set KEY=VALUE` settings to it.
+
+    Raises:
+        InputError: one line naming the file, the key or line, and the mend.
+    """
+    tree = read_yaml(path)
+    for setting in settings or []:
+        apply_setting(tree, setting)
+    return validate(model, tree, path)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file; InputError names the file and the line otherwise."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}: line {line}: not YAML: {error.problem}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: line 1: a configuration is a mapping of keys to values")
+    return tree
+
+
+def apply_setting(tree: dict[str, Any], setting: str) -> None:
+    """Put `a.b.c=value` into the tree; a number steps into a list."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {setting}: write it as KEY=VALUE, with dots in the key")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {setting}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        if isinstance(node, list) and parent.isdigit() and int(parent) < len(node):
+            node = node[int(parent)]
+            continue
+        if not isinstance(node, dict):
+            raise InputError(f"--set {setting}: {parent} has no keys below it")
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+    if not isinstance(node, dict):
+        raise InputError(f"--set {setting}: {parents[-1]} has no keys below it")
+    node[last] = value
+
+
+def validate(model: type[M], tree: dict[str, Any], path: str) -> M:
+    """The tree as a configuration; the first of its errors as one line that names file, key and mend."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_error(error, model)}") from error
+
+
+def first_error(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first validation error as `key: what is wrong`, with a likely spelling for an unknown key."""
+    details = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # a misspelt key explains more
+    first = details[0]
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "(top level)"
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        name = str(first["loc"][-1])
+        close = difflib.get_close_matches(name, _keys_beside(model, first["loc"]), n=1)
+        return f"{key}: unknown key{f'; did you mean {close[0]}?' if close else '; remove it'}{more}"
+    if first["type"] == "missing":
+        return f"{key}: is missing; add it{more}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    wanted = first["msg"].startswith("Input should be ")
+    given = first["input"]
+    shown = repr(given) if isinstance(given, (str, int, float, bool, type(None))) else type(given).__name__
+    return f"{key}: {'must be ' + message + f', not {shown}' if wanted else message}{more}"
+
+
+def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand where the last part of `location` does."""
+    here = [model]
+    for part in location[:-1]:
+        if isinstance(part, str):
+            here = [
+                m for one in here if part in one.model_fields for m in _models_in(one.model_fields[part].annotation)
+            ]
+    return [name for one in here for name in one.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _models_in(part)]
