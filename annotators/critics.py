@@ -48,10 +48,11 @@ class EditCritic:
 
     catalogue: Catalogue
 
-    async def describe(self, pair: EditPair, models: Models) -> Described:
+    async def describe(self, pair: EditPair, models: Models, draw: int = 0) -> Described:
         """Images in, report out; the instruction is not shown. Two questions, side by side, merged by concatenation."""
         obvious, detailed = await side_by_side(
-            self._description("firm/obvious", pair, models), self._description("firm/detailed", pair, models)
+            self._description("firm/obvious", pair, models, draw),
+            self._description("firm/detailed", pair, models, draw),
         )
         return Described(DifferenceReport(obvious=obvious.parsed, detailed=detailed.parsed), obvious, detailed)
 
@@ -64,14 +65,20 @@ class EditCritic:
         return await models.ask("rewriter", prompt, answer=RewriteAnswer, facts=facts)
 
     async def score(
-        self, dimension: Dimension, pair: EditPair, instruction: str, report: DifferenceReport, models: Models
+        self,
+        dimension: Dimension,
+        pair: EditPair,
+        instruction: str,
+        report: DifferenceReport,
+        models: Models,
+        draw: int = 0,
     ) -> Answer[EditJudgement]:
         """Images, report and instruction in, Execution or Consistency out."""
         prompt = self.catalogue.render(
             f"firm/{dimension}", images=_labelled(*pair.images), report=report, instruction=instruction
         )
         facts = Facts(asks=prompt.id, pair=pair, instruction=instruction, report=report)
-        return await models.ask("judge", prompt, answer=EditJudgement, facts=facts)
+        return await models.ask("judge", prompt, answer=EditJudgement, draw=draw, facts=facts)
 
     async def score_directly(
         self, dimension: Dimension, pair: EditPair, instruction: str, models: Models, draw: int = 0
@@ -86,10 +93,10 @@ class EditCritic:
         images = _labelled(*pair.images)
         return self.catalogue.render(f"firm/student_{dimension}", images=images, instruction=instruction)
 
-    async def _description(self, id: str, pair: EditPair, models: Models) -> Answer[str]:
+    async def _description(self, id: str, pair: EditPair, models: Models, draw: int) -> Answer[str]:
         prompt = self.catalogue.render(id, images=_labelled(*pair.images))
         facts = Facts(asks=id, pair=pair.model_copy(update={"instruction": ""}))
-        return await models.ask("describer", prompt, answer=described, facts=facts)
+        return await models.ask("describer", prompt, answer=described, draw=draw, facts=facts)
 
 
 @dataclass(frozen=True)
@@ -98,20 +105,20 @@ class GenerationCritic:
 
     catalogue: Catalogue
 
-    async def plan(self, prompt: str, models: Models) -> Answer[Checklist]:
+    async def plan(self, prompt: str, models: Models, draw: int = 0) -> Answer[Checklist]:
         """Prompt in, checklist out; no image is shown."""
         rendered = self.catalogue.render("firm/planner", prompt=prompt)
         facts = Facts(asks=rendered.id, prompt=prompt)
-        return await models.ask("planner", rendered, answer=Checklist.parse, facts=facts)
+        return await models.ask("planner", rendered, answer=Checklist.parse, draw=draw, facts=facts)
 
     async def score(
-        self, image: ImageRef, prompt: str, checklist: Checklist, models: Models
+        self, image: ImageRef, prompt: str, checklist: Checklist, models: Models, draw: int = 0
     ) -> Answer[GenerationJudgement]:
         """Image, prompt and checklist in, Instruction Following out, criterion by criterion."""
         rendered = self.catalogue.render("firm/following", images=_labelled(image), prompt=prompt, checklist=checklist)
         facts = Facts(asks=rendered.id, prompt=prompt, image=image, checklist=checklist)
         return await models.ask(
-            "judge", rendered, answer=lambda text: GenerationJudgement.parse(text, checklist), facts=facts
+            "judge", rendered, answer=lambda text: GenerationJudgement.parse(text, checklist), draw=draw, facts=facts
         )
 
     async def score_directly(
