@@ -1,7 +1,7 @@
 """OmniContext's judge as questions to a model: Prompt Following and Subject Consistency of an output, 0 to 10 each.
 
-The protocol is that of VectorSpaceLab/OmniGen2, omnicontext/; the wording is ours (`prompts/omnicontext`). Two calls per
-output, the references in order and the output last. Differences that are meant: each image stands under a label, the
+The protocol is that of VectorSpaceLab/OmniGen2, omnicontext/; the wording is ours (`prompts/omnicontext`). Two calls
+per output, the references in order and the output last. Differences that are meant: each image stands under a label, the
 reasoning comes before the score, and an answer that does not parse is repaired or fails, where the released judge is
 asked three times and then draws a random number.
 """
@@ -73,7 +73,7 @@ class OmniContextCritic:
         target: ImageRef,
         instruction: str,
         models: Models,
-        **values: object,
+        with_scene: bool = False,
     ) -> Answer[ContextJudgement]:
         images = [(f"Reference {number}:", image) for number, image in enumerate(references, 1)]
         prompt = self.catalogue.render(
@@ -81,7 +81,7 @@ class OmniContextCritic:
             images=[*images, ("Output:", target)],
             references=len(images),
             instruction=instruction,
-            **values,
+            with_scene=with_scene,
         )
         facts = Facts(asks=prompt.id, instruction=instruction, image=target)
         return await models.ask("judge", prompt, answer=ContextJudgement, facts=facts)
