@@ -1,8 +1,8 @@
 """OmniContext's judge as questions to a model: Prompt Following and Subject Consistency of an output, 0 to 10 each.
 
 The protocol is that of VectorSpaceLab/OmniGen2, omnicontext/; the wording is ours (`prompts/omnicontext`). Two calls
-per output, the references in order and the output last. Differences that are meant: each image stands under a label, the
-reasoning comes before the score, and an answer that does not parse is repaired or fails, where the released judge is
+per output, the references in order and the output last. Differences that are meant: each image stands under a label,
+the reasoning comes before the score, and an answer that does not parse is repaired or fails, where the released judge is
 asked three times and then draws a random number.
 """
 
