@@ -1,0 +1,242 @@
+"""Read the rows of a user's list, edit pairs or prompts, from a JSONL or a Parquet table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pools.rows import parent
+from schemas.errors import InputError
+from storage import paths
+
+LONGEST = 20_000
+_ROWS, _ROWS_WITH_BYTES = 1024, 16
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the rows of a list hold.
+
+    Attributes:
+        name: what such a list is called in a message and in its index.
+        text: the column of the text.
+        images: the columns of the images.
+        illustrated: whether a row needs all of its images; where not, it may have none.
+        no_text: the problem of a row without text; empty where text may be absent.
+    """
+
+    name: str
+    text: str
+    images: tuple[str, ...]
+    illustrated: bool
+    no_text: str = ""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that a list must have."""
+        return self.images if self.illustrated else (self.text,)
+
+
+PAIRS = Form("pairs", "instruction", ("source_image", "edited_image"), illustrated=True)
+PROMPTS = Form("prompts", "prompt", ("image",), illustrated=False, no_text="no_prompt")
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """One row of a list.
+
+    Attributes:
+        number: its place in the list, from 1: a JSONL's line, a table's row.
+        id: the user's own; `row-NUMBER` where there is none.
+        text: without outer white space, otherwise as it is.
+        images: per column a complete path or address, the image itself, or "" where there is none.
+        problem, detail: where the row cannot be used as it stands.
+    """
+
+    number: int
+    id: str
+    text: str
+    images: tuple[str | bytes, ...]
+    problem: str = ""
+    detail: str = ""
+
+
+def read_inputs(source: str, form: Form) -> Iterator[InputRow]:
+    """The rows of `source`, in its order; other columns than the form's are ignored.
+
+    Raises:
+        InputError: `source` is missing, of no known form, empty, or has none of a needed column; a line of a JSONL
+            is no JSON object.
+    """
+    folder, found = parent(source), False
+    for number, fields in _fields(source, form, contents=True):
+        found = True
+        yield _row(number, fields, folder, form)
+    if not found:
+        raise InputError(f"{source}: has no rows; give one per line with {_and(form.needed)}")
+
+
+def fingerprint(source: str, form: Form) -> str:
+    """A name for what a list holds now: the file, and each local image's size and time of change.
+
+    Images on a bucket count by their address alone, as nothing there says cheaply whether one has changed.
+
+    Raises:
+        InputError: as for `read_inputs`.
+    """
+    _check_name(source, form)
+    digest = hashlib.sha256(form.name.encode())
+    if paths.is_remote(source):
+        digest.update(f"{source} {paths.sha256_file(source)}".encode("utf-8", "surrogateescape"))
+    else:
+        digest.update(f"{os.path.abspath(source)} {_stamp(source)}".encode("utf-8", "surrogateescape"))
+    folder = parent(source)
+    for number, fields in _fields(source, form, contents=False):
+        for image in _row(number, fields, folder, form).images:
+            if isinstance(image, str) and image and not paths.is_remote(image):
+                digest.update(f"{number} {_stamp(image)}\n".encode())
+    return digest.hexdigest()
+
+
+def text_of(value: object) -> str | None:
+    """Text without outer white space, "" for what is absent; None for what is no text. Always valid Unicode."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return value.strip().encode("utf-8", "replace").decode() if isinstance(value, str) else None
+
+
+def _row(number: int, fields: Mapping[str, Any], folder: str, form: Form) -> InputRow:
+    faults = []
+    text = text_of(fields.get(form.text))
+    if text is None:
+        faults.append(f"`{form.text}` is {type(fields[form.text]).__name__}, not text")
+    images = []
+    for column in form.images:
+        image = _image(fields.get(column), folder)
+        if image is None:
+            faults.append(f"`{column}` is neither a path nor an image")
+        elif form.illustrated and not image:
+            faults.append(f"`{column}` is absent or empty")
+        images.append(image or "")
+    problem, detail = ("bad_row", "; ".join(faults)) if faults else ("", "")
+    if not problem and not text and form.no_text:
+        problem, detail = form.no_text, f"`{form.text}` is absent or empty"
+    if not problem and len(text or "") > LONGEST:
+        problem, detail = "too_long", f"`{form.text}` has {len(text or ''):,} characters, above {LONGEST:,}"
+    return InputRow(number, _id(fields.get("id")) or f"row-{number}", text or "", tuple(images), problem, detail)
+
+
+def _id(value: object) -> str:
+    if isinstance(value, bool) or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return text_of(str(value) if isinstance(value, int | float) else value) or ""
+
+
+def _image(value: object, folder: str) -> str | bytes | None:
+    """A complete path or address, the bytes, or "" where there is neither; None for what is none of these."""
+    if isinstance(value, Mapping) and value.keys() & {"bytes", "path"}:  # as Hugging Face writes images
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, str):
+        return None
+    path = value.removeprefix("file://")
+    return paths.join(folder, path) if path.strip() else ""
+
+
+def _check_name(source: str, form: Form) -> None:
+    if not source.lower().endswith((".jsonl", ".ndjson", ".parquet")):
+        raise InputError(f"{source}: {form.name} are a .jsonl or a .parquet file; convert this one or name another")
+    if not paths.exists(source):
+        raise InputError(f"{source}: no such file; name a .jsonl or .parquet that exists")
+
+
+def _fields(source: str, form: Form, contents: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Numbered rows. `contents`: with the bytes of images that the table holds itself."""
+    _check_name(source, form)
+    if source.lower().endswith(".parquet"):
+        return _table(source, form, contents)
+    return _lines(source, form)
+
+
+def _lines(source: str, form: Form) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        file = paths.open_read(source)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error}); name a file of JSON lines") from error
+    lacking: dict[str, None] = dict.fromkeys(form.needed)
+    seen: dict[str, None] = {}
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                said = str(error) if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                raise InputError(f"{source}: line {number} is not JSON ({said}); mend it or take it out") from error
+            if not isinstance(fields, dict):
+                raise InputError(f"{source}: line {number} is not a JSON object; write one object per line")
+            if lacking:
+                seen |= dict.fromkeys(list(fields)[:20])
+                lacking = {key: None for key in lacking if key not in fields}
+            yield number, fields
+    if lacking and seen:
+        raise _lacks(source, form, list(lacking), list(seen), "no row has")
+
+
+def _table(source: str, form: Form, contents: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with paths.open_read(source) as file:
+            table = pq.ParquetFile(file)
+            schema = table.schema_arrow
+            lacking = [name for name in form.needed if name not in schema.names]
+            if lacking:
+                raise _lacks(source, form, lacking, schema.names, "there is no column")
+            carrying = [name for name in form.images if name in schema.names and _carries(schema.field(name).type)]
+            wanted = [name for name in ("id", form.text, *form.images) if name in schema.names]
+            if not contents:
+                wanted = [f"{name}.path" if name in carrying else name for name in wanted]
+            number = 0
+            rows = _ROWS_WITH_BYTES if contents and carrying else _ROWS
+            for batch in table.iter_batches(batch_size=rows, columns=wanted):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield number, fields
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{source}: not a Parquet file that can be read ({said}); write it again") from error
+
+
+def _carries(kind: Any) -> bool:
+    """Whether a column of this Arrow type may hold images themselves."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _lacks(source: str, form: Form, lacking: list[str], there: list[str], said: str) -> InputError:
+    names = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
+    return InputError(f"{source}: {said} {_and(lacking)}, only {names}; {form.name} need {_and(form.needed)}")
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
+
+
+def _stamp(path: str) -> str:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return "missing"
+    return f"{found.st_size} {found.st_mtime_ns}"
