@@ -162,12 +162,17 @@ class Engine:
         """How many items a window holds: more than the calls at once, for an item waits for several in turn."""
         return max(1000, 8 * sum(lane.gate.limits.in_flight for lane in self._lanes.values()))
 
-    def window(self, recipe: Recipe[I, R], limit: int | None = None) -> Window[I, Finished[I, R]]:
+    def window(
+        self, recipe: Recipe[I, R], limit: int | None = None, *, again: bool = False
+    ) -> Window[I, Finished[I, R]]:
         """A bounded, unordered window of items under way; see `annotators.window.Window`.
 
         An item's `seed` attribute, where it has one, chooses among the models of a mix.
+
+        Args:
+            again: the items were counted as done by an earlier step.
         """
-        return Window(lambda item, end: self.start(recipe, item, end), limit or self.most_under_way)
+        return Window(lambda item, end: self.start(recipe, item, end, again), limit or self.most_under_way)
 
     def submit(self, recipe: Recipe[I, R], item: I) -> Future[Finished[I, R]]:
         """Start `recipe(item, models)`; the future always has a result, never an exception. Raises as `start` does."""
@@ -175,7 +180,7 @@ class Engine:
         self.start(recipe, item, done.set_result)
         return done
 
-    def start(self, recipe: Recipe[I, R], item: I, end: Callable[[Finished[I, R]], None]) -> None:
+    def start(self, recipe: Recipe[I, R], item: I, end: Callable[[Finished[I, R]], None], again: bool = False) -> None:
         """Start `recipe(item, models)`; `end` is called once, on the engine's thread, whatever comes of it.
 
         Raises:
@@ -183,7 +188,7 @@ class Engine:
         """
         if self._closed or os.getpid() != self._pid:
             raise RuntimeError("this engine is closed or belongs to another process; make one in this process")
-        self._loop.call_soon_threadsafe(self._begin, recipe, item, next(self._orders), end)
+        self._loop.call_soon_threadsafe(self._begin, recipe, item, next(self._orders), end, again)
 
     def ask_batches(self, recipe: Recipe[I, R], items: Callable[[], Iterable[I]]) -> None:
         """Ask all that goes through batch APIs, until what `recipe` asks for `items()` lies in the ledger.
@@ -263,13 +268,15 @@ class Engine:
         """The models for one item; only on the engine's loop."""
         return BoundModels(self._asker, self._seats, seed, self._stop_now)
 
-    def _begin(self, recipe: Recipe[I, R], item: I, order: int, end: Callable[[Finished[I, R]], None]) -> None:
+    def _begin(
+        self, recipe: Recipe[I, R], item: I, order: int, end: Callable[[Finished[I, R]], None], again: bool
+    ) -> None:
         item_order.set(order)  # the task copies this context, and hands it to whatever it starts
-        task = self._loop.create_task(self._run(recipe, item, end))
+        task = self._loop.create_task(self._run(recipe, item, end, again))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, recipe: Recipe[I, R], item: I, end: Callable[[Finished[I, R]], None]) -> None:
+    async def _run(self, recipe: Recipe[I, R], item: I, end: Callable[[Finished[I, R]], None], again: bool) -> None:
         models = self.bind(int(getattr(item, "seed", 0)))
         events.item.set(item)
         result: R | None = None
@@ -296,7 +303,7 @@ class Engine:
             line = f"unforeseen in {getattr(item, 'id', 'an item')}: {type(error).__name__}: {error}"
             stopped = self._stop_now(Stop(1, line))
         usage = models.usage
-        self._done += not deferred and self._asker.batching is None
+        self._done += not (deferred or again) and self._asker.batching is None
         if self._asker.batching is None:
             self._done_usd += sum(cost.usd for cost in usage.values())
         end(Finished(item, result, failure, stopped, usage, deferred))

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from schemas.draft import ErrorClass, Rejection
-from schemas.plan import Plan
-from schemas.usage import Usage
+from schemas.draft import Draft, ErrorClass, Rejection
+from schemas.usage import Usage, total
 
 if TYPE_CHECKING:
     from annotators.interface import RawAnswer
@@ -146,13 +145,15 @@ class Failure(Exception):
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}: {self.detail}"
 
-    def rejection(self, plan: Plan) -> Rejection:
-        """The record of this failure for `plan`."""
+    def rejection(self, item: Any) -> Rejection:
+        """The record of this failure for a plan, or for a draft that had come so far."""
+        draft = item if isinstance(item, Draft) else None
+        plan = item if draft is None else draft.plan
         return Rejection(
             id=plan.id,
             ordinal=plan.ordinal,
             split=plan.split,
-            task=plan.task,
+            task=getattr(plan, "task", ""),
             stage=self.stage,
             reason=self.reason,
             error_class=self.error_class,
@@ -161,5 +162,7 @@ class Failure(Exception):
             last_answer=self.last_answer,
             request_key=self.request_key,
             instruction=self.instruction,
-            usage=dict(sorted(self.usage.items())),
+            scores={} if draft is None else draft.scores,
+            usage=total([{} if draft is None else draft.usage, dict(self.usage)]),
+            draft=draft,
         )

@@ -6,11 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from filters import critic
 from filters.base import Candidate, Filter
 from filters.clip import ClipConfig, ClipFilter, ClipModel, check_vocabulary
+from filters.critic import CriticConfig
 from filters.quality import QualityConfig, QualityFilter
 from filters.relations import RelationsConfig, RelationsFilter
 from filters.score import run
@@ -34,6 +37,7 @@ class FiltersConfig(BaseModel):
     similarity: SimilarityConfig | None = None
     clip: ClipConfig | None = None
     relations: RelationsConfig | None = None
+    critic: CriticConfig | None = None
 
     @model_validator(mode="after")
     def _relations_have_a_model(self) -> FiltersConfig:
@@ -93,6 +97,8 @@ def build(config: FiltersConfig) -> FilterSet:
             filters.append(ClipFilter(config.clip, model))
             if config.relations is not None:
                 filters.append(RelationsFilter(config.relations, model))
+    if config.critic is not None:
+        names += critic.SCORES
     toy = config.clip is not None and config.clip.weights == TOY
     return FilterSet(
         filters=tuple(filters),
@@ -103,8 +109,18 @@ def build(config: FiltersConfig) -> FilterSet:
     )
 
 
+def shaping(config: FiltersConfig) -> dict[str, Any]:
+    """The settings that shape scores and verdicts: all but the device."""
+    settings = config.model_dump(mode="json", exclude={"clip": {"device"}})
+    if settings["critic"] is None:
+        del settings["critic"]  # so that folders begun before there was a critic go on
+    return settings
+
+
 def _digest(config: FiltersConfig, weights: str) -> str:
     """Neither the path of the weights nor the device shapes a score beyond what the device's kind does."""
-    settings = config.model_dump(mode="json", exclude={"clip": {"weights", "device"}})
+    settings = shaping(config)
+    if settings["clip"]:
+        del settings["clip"]["weights"]
     text = json.dumps([_REVISION, settings, weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,18 +1,33 @@
-"""Which file makes which dataset. Everything else asks here, so a new dataset is one file and one line."""
+"""Which file makes which dataset. Everything else asks here, so a new dataset is its files and a line in each table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from pipelines.config import RunConfig
 from pipelines.spec import RunSpec, Session
+from pipelines.work import Work
+
+
+def open_work(config: RunConfig, where: str = "", input: str = "") -> Work:
+    """The dataset's configuration with its input opened.
+
+    Raises:
+        InputError: whatever of it cannot be planned.
+    """
+    from pipelines.realign_work import RealignWork
+
+    works: dict[str, Callable[..., Any]] = {"realign": RealignWork}
+    return cast(Work, works[config.dataset](config, where, input))
 
 
 def open_session(spec: RunSpec) -> Session:
     """The dataset's session in this process."""
     from pipelines import realign_session
 
-    return {"realign": realign_session.RealignSession}[spec.config.dataset](spec)
+    sessions: dict[str, Callable[..., Any]] = {"realign": realign_session.RealignSession}
+    return cast(Session, sessions[spec.config.dataset](spec))
 
 
 def graph_of(dataset: str) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 
 from annotators.config import ModelConfig
 from annotators.lanes import limits_of
@@ -13,12 +13,9 @@ from annotators.limits import Limits
 from annotators.prices import Price, PriceList, price_notes, prices_of
 from pipelines.asks import Ask, asks_of, seats_of
 from pipelines.assumed import KEPT_PLANS, REPAIRED, SECONDS, SENT, TEXT, THINKING_PER_SECOND, Span, thinking_tokens
-from pipelines.config import RealignConfig, RunConfig
-from pipelines.places import cache_folder
-from pipelines.realign import ROLES, Recipe
-from pipelines.spec import planned_per_split
+from pipelines.config import RunConfig
+from pipelines.datasets import open_work
 from schemas.errors import InputError
-from schemas.plan import Plan
 
 SAMPLES = 200
 """Plans that the rules are applied to."""
@@ -118,27 +115,21 @@ class Sampled:
     """
 
     def __init__(self, config: RunConfig, path: str, count: int = SAMPLES) -> None:
-        from pools.plans import Planner
-        from pools.pool import Pool
-        from pools.tasks import load_tasks
-        from prompts.catalogue import Catalogue
-
-        self.config = realign = cast(RealignConfig, config)
         try:
-            tasks = load_tasks(realign.tasks_file)
-            self.pool = Pool.open(realign.pool, cache_folder())
-            planner = Planner(self.pool, tasks, realign.planning)
+            self.work = open_work(config, path)
             self.price_list = PriceList(config.prices)
-            self.prices = prices_of(config.models, ROLES, self.price_list)
-            self.limits = limits_of(config.models, ROLES)
-            seats = seats_of(config.models, ROLES)
+            self.prices = prices_of(config.models, self.work.roles, self.price_list)
+            self.limits = limits_of(config.models, self.work.roles)
+            seats = seats_of(config.models, self.work.roles)
         except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        self.recipe = Recipe(Catalogue(realign.prompts), tasks, realign.reasonings, realign.paintings)
-        looked_at: list[Plan] = []
-        for split, ordinals in spread(planned_per_split(config.samples, config.splits), LOOKED_AT).items():
-            looked_at += planner.plans(split, ordinals)
-        self.plans, self.weights = stratified(looked_at, count, config.samples)
+            raise InputError(str(error) if str(error).startswith(path) else f"{path}: {error}") from error
+        self.config, self.recipe = config, self.work.recipe()
+        planned = self.work.planned
+        looked_at: list[Any] = []
+        for split, ordinals in spread(planned, LOOKED_AT).items():
+            looked_at += self.work.plans(split, ordinals)
+        self.whole = sum(planned.values())
+        self.plans, self.weights = stratified(looked_at, count, self.whole)
         self.asks = asks_of(self.recipe, self.plans, seats, self.prices)
 
     def by_model(self, at: int) -> dict[str, dict[str, float]]:
@@ -161,12 +152,12 @@ def spread(planned: Mapping[str, int], count: int) -> dict[str, list[int]]:
     return found
 
 
-def stratified(plans: Sequence[Plan], count: int, whole: int) -> tuple[list[Plan], list[float]]:
+def stratified(plans: Sequence[Any], count: int, whole: int) -> tuple[list[Any], list[float]]:
     """(samples, weights): about `count` of the plans, some of each kind, with weights that add up to `whole`."""
-    kinds: dict[tuple[str, str, int], list[Plan]] = {}
+    kinds: dict[tuple[str, str], list[Any]] = {}
     for plan in plans:
-        kinds.setdefault((plan.split, plan.task, len(plan.references)), []).append(plan)
-    samples, weights = list[Plan](), list[float]()
+        kinds.setdefault((plan.split, plan.kind), []).append(plan)
+    samples, weights = list[Any](), list[float]()
     for _, of_kind in sorted(kinds.items()):
         n = min(len(of_kind), max(1, round(count * len(of_kind) / len(plans))))
         samples += [of_kind[at] for at in evenly(len(of_kind), n)]
@@ -181,22 +172,22 @@ def evenly(whole: int, count: int) -> list[int]:
 
 def estimate(sampled: Sampled, measured: Mapping[str, Ratios] | None = None, notes: Sequence[str] = ()) -> Estimate:
     """The estimate of a run, from the rules, or from what was measured where it was."""
-    config, grouped = sampled.config, dict[tuple[str, Lane], list[tuple[Ask, float]]]()
+    config, roles, grouped = sampled.config, sampled.work.roles, dict[tuple[str, Lane], list[tuple[Ask, float]]]()
     for asks, weight in zip(sampled.asks, sampled.weights, strict=True):
         for ask in asks:
             grouped.setdefault((ask.role, ask.config.lane), []).append((ask, weight))
     rows = [
         _row(role, asks, sampled.prices[lane], (measured or {}).get(asks[0][0].config.model))
-        for (role, lane), asks in sorted(grouped.items(), key=lambda item: (ROLES.index(item[0][0]), item[0][1]))
+        for (role, lane), asks in sorted(grouped.items(), key=lambda item: (roles.index(item[0][0]), item[0][1]))
     ]
     rejected = sum(weight for asks, weight in zip(sampled.asks, sampled.weights, strict=True) if not asks)
-    said = [*notes, *price_notes(config.models, ROLES, sampled.price_list)]
+    said = [*notes, *price_notes(config.models, roles, sampled.price_list)]
     if rejected:
         said.append(
-            f"{rejected / config.samples:.0%} of the plans show more references than any painter takes, "
+            f"{rejected / sampled.whole:.0%} of the plans show more references than any painter takes, "
             "and are rejected before anything is paid"
         )
-    return Estimate(config.samples, tuple(rows), tuple(_paces(rows, sampled.limits)), tuple(said))
+    return Estimate(sampled.whole, tuple(rows), tuple(_paces(rows, sampled.limits)), tuple(said))
 
 
 def _row(role: str, asks: Sequence[tuple[Ask, float]], price: Price | None, ratios: Ratios | None) -> Row:

@@ -11,9 +11,8 @@ from annotators.config import ModelConfig, ModelsConfig
 from annotators.engine import Engine, EngineSpec, Finished
 from annotators.interface import Provider, RawAnswer, Request
 from pipelines.assumed import TEXT, Span
-from pipelines.config import RealignConfig
+from pipelines.config import RunConfig
 from pipelines.estimate import Ratios, Sampled, evenly, ratio
-from pipelines.realign import ROLES
 from schemas.errors import InputError, error_of
 from schemas.plan import Plan, Stress
 from schemas.usage import Usage
@@ -40,15 +39,18 @@ class Live:
     def __init__(self, sampled: Sampled, count: int) -> None:
         config = sampled.config
         online = ModelsConfig.model_validate(
-            {role: [m.model_copy(update={"mode": "online"}) for m in getattr(config.models, role)] for role in ROLES}
+            {
+                r: [m.model_copy(update={"mode": "online"}) for m in getattr(config.models, r)]
+                for r in sampled.work.roles
+            }
         )
         spec = EngineSpec(
             models=online,
-            roles=ROLES,
+            roles=sampled.work.roles,
             ledger=config.ledger,
             budget=config.budget,
             prices=config.prices,
-            world="toyworld" if config.pool == "toyworld" else "photos",
+            world=sampled.work.world,
         )
         self._seconds: dict[tuple[str, str], list[float]] = {}
         asking = [i for i, asks in enumerate(sampled.asks) if asks]
@@ -75,7 +77,7 @@ def of_run(out: str, sampled: Sampled, path: str) -> tuple[dict[str, Ratios], li
     """(ratios by model, notes) from the manifest of a finished run, which may be of other tasks, sizes and numbers.
 
     Raises:
-        InputError: `out` holds no finished Re-Align run.
+        InputError: `out` holds no finished run of the same dataset.
     """
     manifest = read_manifest(out)
     if manifest is None:
@@ -83,9 +85,11 @@ def of_run(out: str, sampled: Sampled, path: str) -> tuple[dict[str, Ratios], li
     run, planned = manifest["config"], int(manifest["counts"]["planned"])
     if run.get("dataset") != sampled.config.dataset or not planned:
         raise InputError(f"--from {out}: is no finished {sampled.config.dataset} run")
-    there = Sampled(_config_of(run, sampled.config, "max_images" in manifest["rejected_by_reason"]), path)
+    there = Sampled(
+        _config_of(run, sampled.config, "max_images" in manifest["rejected_by_reason"], sampled.work.roles), path
+    )
     notes = [f"measured by {out}: {planned:,} samples"]
-    same_pool = run.get("pool") == sampled.pool.digest
+    same_pool = run.get("pool") == sampled.work.input.digest
     if not same_pool:
         notes.append("that run drew from another pool, whose images are not known here: prompts are by the rules")
     sums: dict[str, dict[str, float]] = {}
@@ -105,43 +109,44 @@ def of_run(out: str, sampled: Sampled, path: str) -> tuple[dict[str, Ratios], li
     return found, notes
 
 
-def _config_of(run: Mapping[str, Any], config: RealignConfig, limited: bool) -> RealignConfig:
+def _config_of(run: Mapping[str, Any], config: RunConfig, limited: bool, roles: Sequence[str]) -> RunConfig:
     """The configuration of a finished run as far as its run.json tells it, and otherwise that of the run to come.
 
     Args:
         limited: plans of that run were rejected because no painter takes so many references.
     """
     takes = {} if limited else {"max_images": 100}
-    mine = {(m.provider, m.model): m.model_copy(update=takes) for role in ROLES for m in getattr(config.models, role)}
+    mine = {(m.provider, m.model): m.model_copy(update=takes) for role in roles for m in getattr(config.models, role)}
     models = {
         role: [  # run.json names no address and no limit
             mine.get((m["provider"], m["model"]))
             or ModelConfig(provider=m["provider"], model=m["model"], weight=m["weight"], **takes)
             for m in run["models"][role]
         ]
-        for role in ROLES
+        for role in roles
     }
-    names = {name: run["planning"][name] for name in run["planning"] if name in RealignConfig.model_fields}
-    counts = {name: run.get(name, 1) for name in ("samples", "reasonings", "paintings")}
-    return RealignConfig.model_validate({**config.model_dump(), **names, **counts, "models": models})
+    fields = type(config).model_fields
+    names = {name: run["planning"][name] for name in run["planning"] if name in fields}
+    counts = {name: run.get(name, 1) for name in ("samples", "reasonings", "paintings") if name in fields}
+    return type(config).model_validate({**config.model_dump(), **names, **counts, "models": models})
 
 
 def _known(measured: float, ruled: float) -> Span:
     return Span.of(1.0) if ruled <= 0 else Span(1 - FEW, 1.0, 1 + FEW) * (measured / ruled)
 
 
-def _as_sent(plan: Plan, blobs: Any) -> Plan:
+def _as_sent(plan: Any, blobs: Any) -> Any:
     """The plan with the pixels that a run would send, so that its questions have the keys of the run's."""
-    if plan.stress is Stress.NONE:
+    if not isinstance(plan, Plan) or plan.stress is Stress.NONE:
         return plan
     from pools.stress import blurred
 
     return plan.model_copy(update={"references": tuple(blurred(r, blobs) for r in plan.references)})
 
 
-def _asked(engine: Engine, recipe: Any, plans: Sequence[Plan]) -> list[_Counted]:
+def _asked(engine: Engine, recipe: Any, plans: Sequence[Any]) -> list[_Counted]:
     futures = [engine.submit(recipe, plan) for plan in plans]
-    finished: list[Finished[Plan, Any]] = [future.result() for future in futures]
+    finished: list[Finished[Any, Any]] = [future.result() for future in futures]
     stop = engine.stopped
     if stop is not None:
         raise error_of(stop.exit_code, stop.line)

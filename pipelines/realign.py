@@ -35,11 +35,13 @@ def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollect
     """The figure as a Beam graph; gives the name of each committed shard."""
     import apache_beam as beam
 
-    from pipelines.transforms import Annotate, Plans, Score, WriteShards
+    from pipelines.transforms import Annotate, Judge, Plans, Score, WriteShards
 
     plans = p | "Plan" >> Plans(spec, shards)  # (a) deterministic: (seed, split, ordinal) -> task, references
     drafts = plans | "Spread plans" >> beam.Reshuffle() | "Annotate" >> Annotate(spec)  # (b) (c) (d) network-bound
     scored = drafts | "Spread drafts" >> beam.Reshuffle() | "Score" >> Score(spec)  # (e) decode and CLIP, device-bound
+    if spec.config.filters.critic is not None:  # (e) MLLM-based filtering: only where configured, only survivors
+        scored = scored | "Spread scored" >> beam.Reshuffle() | "Judge" >> Judge(spec)
     return scored | "Write shards" >> WriteShards(spec, shards)  # kept and rejected, one commit per shard
 
 

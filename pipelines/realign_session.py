@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from filters.paintings import chosen, spread
 from pipelines.config import RealignConfig
-from pipelines.places import cache_folder
-from pipelines.realign import ROLES, Recipe
 from pipelines.spec import RunSpec, ShardRange
 from schemas.draft import Draft, ErrorClass, Painting, Rejection
 from schemas.errors import ImageError, InputError
@@ -21,9 +19,6 @@ from shards.commit import ShardSample, write_shard
 from shards.tables import Cell, Column, Footer
 from storage import images
 from storage.references import image_bytes
-
-if TYPE_CHECKING:
-    from filters.config import FilterSet
 
 OWN_COLUMNS: tuple[Column, ...] = (
     ("task", "string"),
@@ -44,38 +39,32 @@ class RealignSession:
 
     def __init__(self, spec: RunSpec) -> None:
         from annotators.engine import Engine, EngineSpec
-        from filters.config import build
-        from pools.plans import Planner
-        from pools.pool import TOYWORLD, Pool
-        from pools.tasks import load_tasks
-        from prompts.catalogue import Catalogue
+        from pipelines.realign_work import RealignWork
 
         config = cast(RealignConfig, spec.config)
-        tasks = load_tasks(config.tasks_file)
         self.spec, self._config = spec, config
-        self._planner = Planner(Pool.open(spec.pool, cache_folder()), tasks, config.planning)
-        self._recipe = Recipe(Catalogue(config.prompts), tasks, config.reasonings, config.paintings)
-        self._filters: FilterSet = build(config.filters)
+        self._work = RealignWork(config, input=spec.input)
+        self._recipe = self._work.recipe()
+        self._filters = self._work.filters
         if self._filters.digest != spec.filters:
             raise InputError("filters.clip.weights: this process sees other weights than the one that began the run")
-        world = "toyworld" if config.pool == TOYWORLD else "photos"
         self.engine = Engine(
             EngineSpec(
                 models=config.models,
-                roles=ROLES,
+                roles=self._work.roles,
                 ledger=config.ledger,
                 budget=config.budget,
                 allowance=spec.allowance,
                 account=(spec.out, (spec.slice.index, spec.slice.of)),
                 prices=config.prices,
                 shares=spec.share.of,
-                world=world,
+                world=self._work.world,
             )
         )
 
     def plans(self, shard: ShardRange) -> Iterator[Plan]:
         """(a) The plans of a shard's range."""
-        for plan in self._planner.plans(shard.name.split, range(shard.first, shard.last)):
+        for plan in self._work.plans(shard.name.split, range(shard.first, shard.last)):
             yield plan if plan.stress is Stress.NONE else self._stressed(plan)
 
     def recipe(self) -> Callable[..., Any]:
@@ -93,6 +82,12 @@ class RealignSession:
             chosen(draft, [next(scored) if isinstance(one, Draft) else one for one in of_plan])
             for draft, of_plan in zip(drafts, hashed, strict=True)
         ]
+
+    def judge(self) -> Callable[..., Any]:
+        """(e) MLLM-based filtering, on what the other filters kept."""
+        judge = self._work.judge()
+        assert judge is not None
+        return judge
 
     def commit(self, shard: ShardRange, outcomes: Sequence[Draft | Rejection]) -> Footer:
         """Write what was kept and what was rejected of a whole range as one shard."""

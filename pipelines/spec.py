@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from annotators.budget import Allowance
 from pipelines.config import RunConfig
 from pipelines.shares import Share
-from schemas.draft import Draft, Rejection
-from schemas.plan import Plan
 from shards.names import ShardName
 
 if TYPE_CHECKING:
     from annotators.engine import Engine
+    from pipelines.work import AnyPlan, Outcome
     from shards.tables import Footer
 
 
@@ -33,7 +32,7 @@ class RunSpec:
     """One run: what to make, where, under which hash, and this process's share of it.
 
     Attributes:
-        pool: the resolved index; `config.pool` is what the user wrote.
+        input: the resolved index of the pool, the pairs or the prompts; the configuration has what the user wrote.
         run_hash: the hash of run.json, which every shard's footer repeats.
         filters: the digest of the filters' settings and weights, so that no worker scores with others.
         slice: the slice of the dataset that `share` is a part of, whose budget it spends.
@@ -42,7 +41,7 @@ class RunSpec:
 
     config: RunConfig
     out: str
-    pool: str
+    input: str
     run_hash: str
     filters: str = ""
     share: Share = field(default_factory=Share)
@@ -56,18 +55,24 @@ class RunSpec:
 
 
 class Session(Protocol):
-    """What one process holds open for a run: models, pool, filters. One per process, shared by its threads."""
+    """What one process holds open for a run: models, input, filters. One per process, shared by its threads."""
 
     spec: RunSpec
     engine: Engine
 
-    def plans(self, shard: ShardRange) -> Iterator[Plan]: ...
+    def plans(self, shard: ShardRange) -> Iterator[AnyPlan]: ...
 
     def recipe(self) -> Callable[..., Any]: ...
 
-    def score(self, drafts: Sequence[Draft]) -> list[Draft | Rejection]: ...
+    def score(self, drafts: Sequence[Any]) -> Sequence[Outcome]:
+        """Asked only by a graph that has the step `Score`."""
+        ...
 
-    def commit(self, shard: ShardRange, outcomes: Sequence[Draft | Rejection]) -> Footer: ...
+    def judge(self) -> Callable[..., Any]:
+        """Asked only by a graph that has the step `Judge`."""
+        ...
+
+    def commit(self, shard: ShardRange, outcomes: Sequence[Any]) -> Footer: ...
 
     def close(self) -> None: ...
 
@@ -95,14 +100,10 @@ def close_session(spec: RunSpec) -> None:
         found.close()
 
 
-def ranges(samples: int, splits: dict[str, float], shard_samples: int) -> list[ShardRange]:
-    """Every shard of a run, split by split.
-
-    The samples are divided over the splits by largest remainder, so that they add up; shard i of a split covers its
-    plan's ordinals [i * shard_samples, (i + 1) * shard_samples).
-    """
+def ranges(planned_by_split: Mapping[str, int], shard_samples: int) -> list[ShardRange]:
+    """Every shard of a run, split by split; shard i covers the plans [i * shard_samples, (i + 1) * shard_samples)."""
     shards = []
-    for split, planned in planned_per_split(samples, splits).items():
+    for split, planned in planned_by_split.items():
         of = -(-planned // shard_samples)
         for i in range(of):
             first = i * shard_samples
@@ -111,7 +112,7 @@ def ranges(samples: int, splits: dict[str, float], shard_samples: int) -> list[S
 
 
 def planned_per_split(samples: int, splits: dict[str, float]) -> dict[str, int]:
-    """How many samples each split plans; they add up to `samples`."""
+    """How many samples each split plans, by largest remainder, so that they add up to `samples`."""
     whole = sum(splits.values())
     exact = {split: samples * share / whole for split, share in splits.items()}
     counts = {split: int(value) for split, value in exact.items()}

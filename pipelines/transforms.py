@@ -25,6 +25,7 @@ from pipelines.spec import RunSpec, Session, ShardRange, session
 from schemas.base import Record
 from schemas.draft import Draft, Rejection
 from schemas.errors import InterruptedRun, PlumblineError, StoppedError
+from schemas.labels import Labels, PairPlan, PromptPlan
 from schemas.plan import Plan
 from shards.names import ShardName
 from shards.tables import Footer
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 SCORED_AT_ONCE = 32
 """How many drafts are decoded and scored together; bounds the pixels held, not the device's batch."""
 
-_RECORDS = {record.__name__: record for record in (Plan, Draft, Rejection)}
+_RECORDS = {record.__name__: record for record in (Plan, PairPlan, PromptPlan, Draft, Labels, Rejection)}
 
 
 class RecordCoder(Coder):
@@ -81,21 +82,31 @@ class Annotate(beam.PTransform):
         return plans | beam.ParDo(_Annotate(self._spec)).with_output_types(Record)
 
 
-class _Annotate(beam.DoFn):
+class Judge(beam.PTransform):
+    """Asks models about each draft that the filters kept; rejections pass through."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__()
+        self._spec = spec
+
+    def expand(self, scored: PCollection) -> PCollection:
+        return scored | beam.ParDo(_Judge(self._spec)).with_output_types(Record)
+
+
+class _Asking(beam.DoFn):
+    """Items through a recipe, in a window of the engine's; what a bundle began it ends."""
+
+    step: str
+
     def __init__(self, spec: RunSpec) -> None:
         self._spec = spec
-        self._count = Counts("annotate", "plans", "drafts", "rejections", "unasked")
-        self._engine_counts = EngineCounts("annotate")
+        self._count = Counts(self.step, "plans", "drafts", "rejections", "unasked")
+        self._engine_counts = EngineCounts(self.step)
 
     def start_bundle(self) -> None:
         opened = session(self._spec)
         self._engine = opened.engine
-        self._window = opened.engine.window(opened.recipe())
-
-    def process(self, plan: Plan) -> Iterator[Record]:
-        self._count("plans")
-        yield from self._ended(self._window.put(plan))
-        self._engine_counts.look(self._engine)
+        self._window = self._opened(opened)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         with self._window:
@@ -104,16 +115,47 @@ class _Annotate(beam.DoFn):
                 self._engine_counts.look(self._engine)
         self._engine_counts.report(self._engine)
 
+    def _opened(self, opened: Session) -> Any:
+        raise NotImplementedError
+
+    def _put(self, item: Record) -> Iterator[Record]:
+        self._count("plans")
+        yield from self._ended(self._window.put(item))
+        self._engine_counts.look(self._engine)
+
     def _ended(self, finished: Iterable[Any]) -> Iterator[Record]:
         for one in finished:
             if one.result is not None:
-                self._count("drafts")
+                self._count("rejections" if isinstance(one.result, Rejection) else "drafts")
                 yield one.result
             elif one.failure is not None:
                 self._count("rejections")
                 yield one.failure.rejection(one.item)
             else:
                 self._count("unasked")
+
+
+class _Annotate(_Asking):
+    step = "annotate"
+
+    def _opened(self, opened: Session) -> Any:
+        return opened.engine.window(opened.recipe())
+
+    def process(self, plan: Record) -> Iterator[Record]:
+        yield from self._put(plan)
+
+
+class _Judge(_Asking):
+    step = "judge"
+
+    def _opened(self, opened: Session) -> Any:
+        return opened.engine.window(opened.judge(), again=True)
+
+    def process(self, outcome: Record) -> Iterator[Record]:
+        if isinstance(outcome, Rejection):
+            yield outcome
+        else:
+            yield from self._put(outcome)
 
 
 class Score(beam.PTransform):
@@ -189,7 +231,7 @@ class _Commit(beam.DoFn):
     def process(self, element: tuple[str, Iterable[Record]]) -> Iterator[str]:
         key, outcomes = element
         shard = self._shards[key]
-        unique = {o.id: o for o in outcomes if isinstance(o, Draft | Rejection)}
+        unique = {o.id: o for o in outcomes if isinstance(o, Draft | Labels | Rejection)}
         if len(unique) < shard.last - shard.first:
             self._count("incomplete")
             return
@@ -201,7 +243,7 @@ class _Commit(beam.DoFn):
             yield str(shard.name)
 
 
-def _plans(spec: RunSpec, shard: ShardRange) -> Iterator[Plan]:
+def _plans(spec: RunSpec, shard: ShardRange) -> Iterator[Record]:
     opened = session(spec)
     with stopping(opened):
         yield from opened.plans(shard)
@@ -248,9 +290,8 @@ def _tell_committed(footer: Footer) -> None:
 
 
 def _shard_key(outcome: Record, shard_samples: int) -> str:
-    assert isinstance(outcome, Draft | Rejection)
-    plan = outcome.plan if isinstance(outcome, Draft) else outcome
-    return f"{plan.split}-{plan.ordinal // shard_samples:05d}"
+    assert isinstance(outcome, Draft | Labels | Rejection)
+    return f"{outcome.split}-{outcome.ordinal // shard_samples:05d}"
 
 
 def _key(name: ShardName) -> str:

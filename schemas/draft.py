@@ -129,6 +129,19 @@ class Draft(Record):
         return self.plan.id
 
     @property
+    def ordinal(self) -> int:
+        return self.plan.ordinal
+
+    @property
+    def split(self) -> str:
+        return self.plan.split
+
+    @property
+    def seed(self) -> int:
+        """Its plan's: chooses among the models of a mix."""
+        return self.plan.seed
+
+    @property
     def clip_text(self) -> float | None:
         """The sample's CLIP score: that of its best-aligned reasoning, or None."""
         scores = [r.clip_text for r in self.reasonings if r.clip_text is not None]

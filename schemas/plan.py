@@ -87,6 +87,11 @@ class Plan(Record):
             raise ValueError("the image to edit must be image 1")
         return self
 
+    @property
+    def kind(self) -> str:
+        """Plans of one kind cost about the same."""
+        return f"{self.task} of {len(self.references)}"
+
     def of_role(self, role: Role) -> list[tuple[int, Reference]]:
         """(1-based image number, reference) of every reference in `role`, in order."""
         return [(i, r.reference) for i, r in enumerate(self.references, 1) if r.role is role]

@@ -38,7 +38,7 @@ def test_a_slice_is_written_as_i_of_n() -> None:
     st.integers(1, 900),
 )
 def test_ranges_cover_every_ordinal_of_every_split_once(samples: int, splits: dict[str, float], size: int) -> None:
-    made = ranges(samples, splits, size)
+    made = ranges(planned_per_split(samples, splits), size)
     assert sum(r.last - r.first for r in made) == samples
     for split, planned in planned_per_split(samples, splits).items():
         own = [r for r in made if r.name.split == split]
@@ -47,7 +47,7 @@ def test_ranges_cover_every_ordinal_of_every_split_once(samples: int, splits: di
 
 
 def test_more_samples_leave_the_shards_before_as_they_were() -> None:
-    few, many = ranges(250, {"train": 1.0}, 100), ranges(450, {"train": 1.0}, 100)
+    few, many = ranges({"train": 250}, 100), ranges({"train": 450}, 100)
     assert [(r.first, r.last) for r in few[:2]] == [(r.first, r.last) for r in many[:2]]
 
 

@@ -1,0 +1,72 @@
+"""What a run makes, with its input opened: the one thing that preparing, estimating and running a dataset share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from annotators.registry import World
+from pipelines.config import RunConfig
+from schemas.draft import Draft, Rejection
+from schemas.labels import Labels, PairPlan, PromptPlan
+from schemas.plan import Plan
+
+AnyPlan = Plan | PairPlan | PromptPlan
+Outcome = Draft | Labels | Rejection
+"""What comes of a plan: one for each, whatever the dataset; `Labels` holds several rows."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """The opened input of a run.
+
+    Attributes:
+        path: the index; opening it again is quick, whatever the configuration names.
+        digest: of what it holds, wherever that lies.
+        report: what indexing raw input found and left out; None where it was an index.
+    """
+
+    path: str
+    digest: str
+    report: Any = None
+
+
+class Work(Protocol):
+    """A configuration with its input opened. Made in each process; it asks nothing of a model.
+
+    Attributes:
+        roles: whom the recipe asks.
+        family: the folder of its prompts.
+        world: what the images show, for the offline provider.
+        planned: plans by split; `rows` are those of them that a shard counts, by split and ordinals.
+    """
+
+    config: RunConfig
+    roles: tuple[str, ...]
+    family: str
+    world: World
+    input: Input
+
+    @property
+    def planned(self) -> dict[str, int]: ...
+
+    def plans(self, split: str, ordinals: Sequence[int]) -> Iterator[Any]: ...
+
+    def recipe(self) -> Callable[..., Any]: ...
+
+    def prompts(self) -> dict[str, str]:
+        """The hash of each prompt that the recipe may render."""
+        ...
+
+    def shaping(self) -> dict[str, Any]:
+        """What of this dataset's own settings shapes the bytes, for run.json."""
+        ...
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is not computed and why, by score; other warnings by a word of their own."""
+        ...
+
+    @property
+    def filters_digest(self) -> str: ...
