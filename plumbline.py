@@ -14,6 +14,7 @@ rewards = cme(execution, consistency)                        # raw scores 1 to 5
 advantages = group_advantages(rewards, groups=pair_ids)
 """
 
+from rewards.client import RewardClient, Rewarded, RewardServerError
 from rewards.critics import cme, execution_only, qma, weighted_sum
 from rewards.groups import GroupStatistics, group_advantages, group_statistics, informative_samples, nft_r
 from rewards.scores import expected_score, normalise_scores, quality_score, scored
@@ -29,6 +30,9 @@ __all__ = [
     "ICCoTError",
     "ImageRef",
     "Reference",
+    "RewardClient",
+    "RewardServerError",
+    "Rewarded",
     "Sample",
     "__version__",
     "clip_surrogate",

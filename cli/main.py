@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cli.evaluate import evaluate_app
+from cli.serve import serve_app
 from schemas.errors import PlumblineError
 from schemas.version import VERSION
 
@@ -27,6 +28,7 @@ app.add_typer(pool_app, name="pool")
 ledger_app = typer.Typer(help="Ledgers: what was paid, and what is kept of it.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(serve_app, name="serve")
 
 Config = Annotated[str, typer.Argument(help="A configuration file (YAML); see configs/.")]
 Settings = Annotated[

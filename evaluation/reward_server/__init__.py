@@ -1,0 +1,1 @@
+"""A server that answers batches of images with rewards: FIRM's critics or Re-Align's CLIP surrogate, over HTTP."""
