@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from schemas.draft import Draft, ErrorClass, Rejection
-from schemas.errors import ImageError
+from schemas.errors import DamageError, ImageError
 from schemas.usage import Usage
 from shards.names import ShardName
 from shards.tables import Cell, Column, Footer, IndexRow, count_reasons, index_bytes, read_footer, rejects_bytes
@@ -18,8 +18,8 @@ from shards.tar import TarWriter
 from storage import paths
 
 Content = bytes | Callable[[], bytes]
+Members = Sequence[tuple[str, Content]]
 _READERS = 4
-_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,21 @@ class ShardSample:
     Attributes:
         id: hex; the key that loaders see, so it has no dot.
         members: (suffix, content) in the order they shall have: `("image_1.jpg", ...)`, ..., `("json", ...)`.
-            A callable is called in a thread shortly before it is written; it may raise `ImageError`, which
-            turns this sample into a rejection.
+            A callable, of one content or of all, is called in a thread shortly before it is written; it may raise
+            `ImageError`, which turns this sample into a rejection.
         columns: the flat columns of its index row; a declared column that is left out is null.
         subjects: what may not appear in another split.
         ordinal, draft: for the rejection, should an image fail.
+        digests: by suffix, the sha256 that a content must have, where it is known.
     """
 
     id: str
-    members: Sequence[tuple[str, Content]]
+    members: Members | Callable[[], Members]
     columns: Mapping[str, Cell] = field(default_factory=dict)
     subjects: tuple[str, ...] = ()
     ordinal: int = 0
     draft: Draft | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_shard(
@@ -54,6 +56,7 @@ def write_shard(
     planned: int,
     columns: Sequence[Column] = (),
     usage: Mapping[str, Usage] | None = None,
+    readers: int = _READERS,
 ) -> Footer:
     """Commit a shard under the folder `out`; until the last file is there, it does not count.
 
@@ -63,9 +66,11 @@ def write_shard(
         rejections: of the same range of the plan; together with `samples` they must make up `planned`.
         columns: the index's columns beyond id, split, subjects and members; there even if no sample has them.
         usage: per model, of everything in this shard.
+        readers: threads that call the samples' callables; twice as many samples are held in memory.
 
     Raises:
         ValueError: ids that repeat or hold a dot, names too long for ustar, counts that do not add up.
+        DamageError: a content does not have the digest that is known of it.
     """
     ordered = sorted(samples, key=lambda sample: sample.id)
     _check(name, ordered, len(rejections), planned)
@@ -73,7 +78,7 @@ def write_shard(
     rejected = list(rejections)
     with paths.open_atomic(paths.join(out, name.tar)) as file:
         with TarWriter(file) as tar:
-            for sample, made in _made(ordered):
+            for sample, made in _made(ordered, readers):
                 if isinstance(made, ImageError):
                     rejected.append(_rejection(name, sample, made))
                     continue
@@ -140,20 +145,25 @@ Made = list[tuple[str, bytes, str]]
 def _make(sample: ShardSample) -> Made | ImageError:
     """(suffix, content, sha256) of all members, whole before any is written; or the image's error."""
     try:
-        contents = [(suffix, c if isinstance(c, bytes) else c()) for suffix, c in sample.members]
+        members = sample.members() if callable(sample.members) else sample.members
+        contents = [(suffix, c if isinstance(c, bytes) else c()) for suffix, c in members]
     except ImageError as error:
         return error
-    return [(suffix, data, hashlib.sha256(data).hexdigest()) for suffix, data in contents]
+    made = [(suffix, data, hashlib.sha256(data).hexdigest()) for suffix, data in contents]
+    for suffix, _, digest in made:
+        if (known := sample.digests.get(suffix, digest)) != digest:
+            raise DamageError(f"{sample.id}.{suffix}: has the sha256 {digest}, not {known}; run `verify` on its output")
+    return made
 
 
-def _made(samples: Sequence[ShardSample]) -> Iterator[tuple[ShardSample, Made | ImageError]]:
+def _made(samples: Sequence[ShardSample], readers: int) -> Iterator[tuple[ShardSample, Made | ImageError]]:
     """Samples in order with their contents, a few of them made ahead so that memory stays bounded."""
     ahead: deque[tuple[ShardSample, Future[Made | ImageError]]] = deque()
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="shard-members") as pool:
+    with ThreadPoolExecutor(readers, thread_name_prefix="shard-members") as pool:
         try:
             for sample in samples:
                 ahead.append((sample, pool.submit(_make, sample)))
-                if len(ahead) > _AHEAD:
+                if len(ahead) > 2 * readers:
                     first, future = ahead.popleft()
                     yield first, future.result()
             while ahead:

@@ -77,8 +77,12 @@ def read_run(out: str) -> tuple[str, Json]:
     return hashlib.sha256(data).hexdigest(), run
 
 
-def write_manifest(out: str) -> Json:
+def write_manifest(out: str, balance: Mapping[str, Any] | None = None) -> Json:
     """Close a run whose shards are all finished; the counts come from their footers.
+
+    Args:
+        balance: `{dimension: {before: {score: rows}, after: {...}}}` (`shards.scores.balance_of`), where samples of
+            the run were written as balanced shards; it follows from the files, so run.json does not hash it.
 
     Raises:
         InputError: run.json is missing or damaged.
@@ -92,6 +96,8 @@ def write_manifest(out: str) -> Json:
     known = [footer for footer in footers.values() if footer is not None]
     manifest = summary(run_hash, run, known)
     manifest["usage"], manifest["files"] = _usage(out, names), dict(_files(out, known))
+    if balance:
+        manifest["balance"] = dict(balance)
     manifest["digest"] = digest_of(manifest)
     paths.write_atomic(paths.join(out, MANIFEST), canonical(manifest))
     return manifest

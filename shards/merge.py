@@ -9,6 +9,7 @@ from schemas.errors import InputError, StoppedError
 from shards.commit import finished
 from shards.manifest import first_difference, read_run, unfinished, write_manifest, write_run
 from shards.names import ShardName, names_of
+from shards.scores import balance_of
 from shards.tables import Footer
 from storage import paths
 
@@ -16,7 +17,8 @@ from storage import paths
 def merge(folders: list[str], out: str) -> dict[str, Any]:
     """Copy every shard of the run into `out` and write its manifest; nothing is copied unless all shards are there.
 
-    `out` may be one of the folders; a folder merged into itself only gets its manifest.
+    `out` may be one of the folders; a folder merged into itself only gets its manifest. Balanced shards are chosen
+    from the whole, so those of a folder do not go along; those that `out` has stay in its manifest.
 
     Raises:
         InputError: the folders hold different runs, two of them hold different bytes for one shard, or a copy
@@ -34,7 +36,7 @@ def merge(folders: list[str], out: str) -> dict[str, Any]:
     for name, place in places.items():
         if place is not None and place[0] != out:
             _copy(*place, out, name)
-    return write_manifest(out)
+    return write_manifest(out, balance_of(out))
 
 
 def _one_run(folders: list[str]) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,8 @@ SHARDS, REJECTS = "shards", "rejects"
 # Far beyond any run: a damaged count must not fill the memory with names.
 MOST_SHARDS = 10_000_000
 MANIFEST, RUN = "manifest.json", "run.json"
+# Below a run's folder: a selection of its samples, an output of its own.
+BALANCED = "balanced"
 _STEM = re.compile(r"(?P<split>[A-Za-z0-9_]+)-(?P<index>[0-9]{5,})-of-(?P<of>[0-9]{5,})")
 
 

@@ -15,8 +15,9 @@ from schemas.errors import DamageError, InputError
 from schemas.usage import Usage, total
 from shards.commit import finished
 from shards.manifest import canonical, digest_of, read_run, summary, unfinished
-from shards.names import MANIFEST, REJECTS, RUN, SHARDS, ShardName, names_of
+from shards.names import BALANCED, MANIFEST, REJECTS, RUN, SHARDS, ShardName, names_of
 from shards.samples import Shape, sample_problems
+from shards.scores import balance_of, histograms
 from shards.tables import Footer, read_index, read_rejects
 from shards.tar import Member, walk
 from storage import paths
@@ -59,6 +60,7 @@ def verify(out: str) -> list[str]:
     problems += _between_shards(dict(zip(names, found, strict=True)))
     if all(findings.footer is not None for findings in found):
         problems += _sums(manifest, run_hash, run, found)
+        problems += [] if problems else _balance_problems(out, manifest)
     return problems
 
 
@@ -268,3 +270,20 @@ def _sums(manifest: Mapping[str, Any], run_hash: str, run: Mapping[str, Any], fo
         for key in ("counts", "rejected_by_reason", "usage", "config", "prompts", "notes", "versions")
         if manifest.get(key) != sums[key] and not (key == "usage" and any(f.problems for f in found))
     ]
+
+
+def _balance_problems(out: str, manifest: Mapping[str, Any]) -> list[str]:
+    """The histograms that the manifest has must be those of the shards, of the whole and of the balanced ones."""
+    said = manifest.get("balance")
+    if said is None:
+        return []
+    try:
+        before = histograms(out)
+        found = balance_of(out)
+    except (InputError, DamageError) as error:
+        return [f"{MANIFEST}: its balance cannot be checked: {error}"]
+    if not isinstance(said, dict) or {d: s.get("before") for d, s in said.items() if isinstance(s, dict)} != before:
+        return [f"{MANIFEST}: its balance is not that of the scores in the indexes"]
+    if found is not None and found != said:
+        return [f"{MANIFEST}: its balance is not that of {BALANCED}/"]
+    return []

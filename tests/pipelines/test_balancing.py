@@ -1,0 +1,128 @@
+"""Balanced shards of a finished run: chosen, copied, said in the manifest, and replaced when the choice changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filters.balance import BalanceConfig
+from pipelines.balancing import balance_lines, write_balanced
+from schemas.errors import InputError
+from shards.commit import write_shard
+from shards.manifest import read_manifest, read_run, write_manifest, write_run
+from shards.names import ShardName
+from shards.reader import read_samples
+from shards.rejects import reopen
+from shards.scores import histograms, read_scores
+from shards.verify import verify
+from storage import paths
+from tests.shards import made
+from tests.shards.labelled import COLUMNS, RUN, labelled, write_labelled
+from tests.shards.made import rejection
+
+UNIFORM = BalanceConfig(execution="uniform", consistency="uniform")
+FIVE = ["1", "2", "3", "4", "5"]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    """All shards of a run, not closed yet."""
+    write_labelled(str(tmp_path / "out"), close=False)
+    return str(tmp_path / "out")
+
+
+def closed(out: str, config: BalanceConfig, seed: int = 7) -> dict[str, Any]:
+    return write_manifest(out, balance=write_balanced(out, config, seed))
+
+
+def written(out: str) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path(out, "balanced").rglob("*") if path.is_file()}
+
+
+def test_the_run_keeps_all_and_the_balanced_shards_have_the_shape(out: str) -> None:
+    manifest = closed(out, UNIFORM)
+    before = {"1": 3, "2": 6, "3": 9, "4": 12, "5": 18}
+    assert manifest["balance"] == dict.fromkeys(
+        ("consistency", "execution"), {"before": before, "after": dict.fromkeys(FIVE, 3)}
+    )
+    assert manifest["counts"]["kept"] == 96
+    assert histograms(paths.join(out, "balanced")) == dict.fromkeys(
+        ("consistency", "execution"), dict.fromkeys(FIVE, 3)
+    )
+    assert verify(out) == [] and verify(paths.join(out, "balanced")) == []
+    balanced = [s for split in ("train", "test") for s in read_samples(paths.join(out, "balanced"), split)]
+    assert {s.id for s in balanced} < {key for rows in read_scores(out).values() for key in rows}
+
+
+def test_a_dimension_without_a_target_is_whole(out: str) -> None:
+    found = closed(out, BalanceConfig.model_validate({"execution": {1: 0.5, 5: 0.5}}))["balance"]
+    assert found["execution"]["after"] == {"1": 3, "2": 0, "3": 0, "4": 0, "5": 3}
+    assert found["consistency"]["after"] == found["consistency"]["before"]
+
+
+def test_called_again_it_does_nothing_and_with_another_choice_it_begins_anew(out: str) -> None:
+    manifest, first = closed(out, UNIFORM), written(out)
+    assert closed(out, UNIFORM) == manifest and written(out) == first
+    closed(out, UNIFORM, seed=8)
+    assert written(out) != first and verify(paths.join(out, "balanced")) == []
+    closed(out, BalanceConfig(execution="uniform"))
+    assert read_manifest(out) != manifest and verify(paths.join(out, "balanced")) == []
+    assert closed(out, UNIFORM) == manifest
+
+
+def test_without_a_target_nothing_is_written(out: str) -> None:
+    assert "balance" not in closed(out, BalanceConfig())
+    assert not paths.exists(paths.join(out, "balanced"))
+
+
+def test_a_shard_made_anew_makes_the_balance_anew(out: str) -> None:
+    """A retry may keep a row that was rejected: the choice is then one from other rows."""
+    before = closed(out, UNIFORM)
+    name = ShardName("test", 0, 1)
+    reopen(out, [name])
+    with pytest.raises(InputError, match="1 of 4 shards are not finished"):
+        write_balanced(out, UNIFORM, 7)
+    rows = [labelled("test", i, lambda i: 1.0) for i in range(31)]
+    hashed = read_run(out)[0]
+    rejected = [rejection("test", 1000), rejection("test", 1001)]
+    write_shard(out, name, rows, rejected, run_hash=hashed, planned=33, columns=COLUMNS)
+    after = closed(out, UNIFORM)
+    assert after["balance"]["execution"]["before"] != before["balance"]["execution"]["before"]
+    assert after["balance"]["execution"]["after"] == dict.fromkeys(FIVE, 4)
+    assert verify(out) == [] and verify(paths.join(out, "balanced")) == []
+
+
+def test_the_choice_is_told_in_run_json(out: str) -> None:
+    config = BalanceConfig.model_validate({"execution": {1: 0.2, 5: 0.8}})
+    closed(out, config)
+    _, run = read_run(paths.join(out, "balanced"))
+    note = run["selection"]["note"]
+    assert note == {"balance": {"execution": {"1": 0.2, "5": 0.8}}, "seed": 7, "left_out": {}}
+    assert run["selection"]["of"] == RUN
+
+
+def test_a_score_that_nobody_has_is_said(tmp_path: Path) -> None:
+    out = str(tmp_path / "few")
+    run_hash = write_run(out, {**RUN, "shards": {"train": 1}})
+    rows = [labelled("train", i, lambda i: 1.0 + 4 * (i % 2)) for i in range(16)]
+    write_shard(out, ShardName("train", 0, 1), rows, [], run_hash=run_hash, planned=16, columns=COLUMNS)
+    found = closed(out, BalanceConfig(execution="uniform"))["balance"]
+    assert found == {"execution": {"before": {"1": 8, "5": 8}, "after": {"1": 8, "5": 8}}}
+    assert read_run(paths.join(out, "balanced"))[1]["selection"]["note"]["left_out"] == {"execution": [2.0, 3.0, 4.0]}
+
+
+def test_rows_without_scores_are_named(tmp_path: Path) -> None:
+    run_hash = write_run(str(tmp_path / "out"), {**made.RUN, "shards": {"train": 1}})
+    made.write_one(tmp_path / "out", ShardName("train", 0, 1), run_hash)
+    with pytest.raises(InputError, match=r"train-00000-of-00001\.parquet: has no column score"):
+        write_balanced(str(tmp_path / "out"), UNIFORM, 7)
+
+
+def test_lines_to_read(out: str) -> None:
+    lines = balance_lines(closed(out, BalanceConfig(execution="uniform"))["balance"])
+    assert lines == [
+        "consistency: 48 of 48 rows; 1: 3 -> 3, 2: 6 -> 6, 3: 9 -> 9, 4: 12 -> 12, 5: 18 -> 18",
+        "execution: 15 of 48 rows; 1: 3 -> 3, 2: 6 -> 3, 3: 9 -> 3, 4: 12 -> 3, 5: 18 -> 3",
+    ]
