@@ -47,7 +47,7 @@ def test_the_run_keeps_all_and_the_balanced_shards_have_the_shape(out: str) -> N
     said = {"before": before, "after": dict.fromkeys(FIVE, 3)}
     assert manifest["balance"] == {"consistency": said, "execution": said}
     assert manifest["counts"]["kept"] == 96
-    assert histograms(paths.join(out, "balanced")) == {name: said["after"] for name in ("consistency", "execution")}
+    assert histograms(paths.join(out, "balanced")) == dict.fromkeys(("consistency", "execution"), said["after"])
     assert verify(out) == [] and verify(paths.join(out, "balanced")) == []
     balanced = [s for split in ("train", "test") for s in read_samples(paths.join(out, "balanced"), split)]
     assert {s.id for s in balanced} < {key for rows in read_scores(out).values() for key in rows}
