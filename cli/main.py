@@ -90,26 +90,36 @@ def pool_index(
     run(source, out, license, min_side)
 
 
-@app.command(context_settings=BEAM)
-def realign(
-    context: typer.Context,
-    config: Config,
-    out: Annotated[str, typer.Option(help="The output folder; an unfinished one is resumed.")],
-    settings: Settings = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with its share of every limit.")] = 1,
-    slice: Annotated[str, typer.Option(metavar="I/N", help="Make only every N-th shard, from the I-th on.")] = "1/1",
-    metrics: Metrics = None,
-    log: Log = None,
-    log_level: LogLevel = None,
-    worker: Annotated[str, typer.Option(hidden=True, help="Set by the parent of a worker process.")] = "",
-    allowance: Annotated[str, typer.Option(hidden=True, help="Set by the parent of a worker process.")] = "",
-) -> None:
-    """Make a Re-Align dataset. Options for Apache Beam follow after `--`."""
-    from cli.realign import run
-    from cli.watching import Watching
+def _makes(dataset: str, what: str) -> None:
+    """Register the command that makes a dataset; all take the same options."""
 
-    watching = Watching(metrics, log, log_level)
-    run(config, out, settings or [], workers, slice, worker, context.args, watching, allowance)
+    def command(
+        context: typer.Context,
+        config: Config,
+        out: Annotated[str, typer.Option(help="The output folder; an unfinished one is resumed.")],
+        settings: Settings = None,
+        workers: Annotated[int, typer.Option(min=1, help="Processes, each with its share of every limit.")] = 1,
+        slice: Annotated[
+            str, typer.Option(metavar="I/N", help="Make only every N-th shard, from the I-th on.")
+        ] = "1/1",
+        metrics: Metrics = None,
+        log: Log = None,
+        log_level: LogLevel = None,
+        worker: Annotated[str, typer.Option(hidden=True, help="Set by the parent of a worker process.")] = "",
+        allowance: Annotated[str, typer.Option(hidden=True, help="Set by the parent of a worker process.")] = "",
+    ) -> None:
+        from cli.dataset import run
+        from cli.watching import Watching
+
+        watching = Watching(metrics, log, log_level)
+        run(dataset, config, out, settings or [], workers, slice, worker, context.args, watching, allowance)
+
+    app.command(dataset, help=f"{what} Options for Apache Beam follow after `--`.", context_settings=BEAM)(command)
+
+
+_makes("realign", "Make a Re-Align dataset: references, instructions, IC-CoTs, targets.")
+_makes("firm-edit", "Make FIRM-Edit data: edits judged difference-first, Execution and Consistency.")
+_makes("firm-gen", "Make FIRM-Gen data: generated images judged plan-then-score.")
 
 
 @app.command()
@@ -128,6 +138,21 @@ def estimate(
     from cli.estimate import run
 
     run(config, settings or [], samples_live if live else 0, from_run)
+
+
+@app.command()
+def exam(
+    config: Config,
+    out: Annotated[str, typer.Option(help="Where its pictures, its page and its record go.")] = "exam",
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the tables as JSON; `-` for stdout.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Examine critics on drawn edits and prompts whose true scores are known."""
+    from cli.exam import run
+
+    run(config, out, json, settings or [])
 
 
 @app.command()
