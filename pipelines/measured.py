@@ -16,6 +16,7 @@ from pipelines.estimate import Ratios, Sampled, evenly, ratio
 from schemas.errors import InputError, error_of
 from schemas.plan import Plan, Stress
 from schemas.usage import Usage
+from shards.copying import selection_of
 from shards.manifest import read_manifest
 
 FEW = 0.03
@@ -85,6 +86,8 @@ def of_run(out: str, sampled: Sampled, path: str) -> tuple[dict[str, Ratios], li
     run, planned = manifest["config"], int(manifest["counts"]["planned"])
     if run.get("dataset") != sampled.config.dataset or not planned:
         raise InputError(f"--from {out}: is no finished {sampled.config.dataset} run")
+    if selection_of(run):
+        raise InputError(f"--from {out}: is a selection, which cost nothing; give the run that it was chosen from")
     there = Sampled(
         _config_of(run, sampled.config, "max_images" in manifest["rejected_by_reason"], sampled.work.roles), path
     )

@@ -17,7 +17,7 @@ from shards.tables import Cell, Column, Footer, IndexRow, count_reasons, index_b
 from shards.tar import TarWriter
 from storage import paths
 
-Content = bytes | Callable[[], bytes]
+Content = bytes | memoryview | Callable[[], bytes]
 Members = Sequence[tuple[str, Content]]
 _READERS = 4
 
@@ -139,14 +139,14 @@ def _rejection(name: ShardName, sample: ShardSample, error: ImageError) -> Rejec
     )
 
 
-Made = list[tuple[str, bytes, str]]
+Made = list[tuple[str, bytes | memoryview, str]]
 
 
 def _make(sample: ShardSample) -> Made | ImageError:
     """(suffix, content, sha256) of all members, whole before any is written; or the image's error."""
     try:
         members = sample.members() if callable(sample.members) else sample.members
-        contents = [(suffix, c if isinstance(c, bytes) else c()) for suffix, c in members]
+        contents = [(suffix, c() if callable(c) else c) for suffix, c in members]
     except ImageError as error:
         return error
     made = [(suffix, data, hashlib.sha256(data).hexdigest()) for suffix, data in contents]

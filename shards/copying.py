@@ -173,12 +173,12 @@ def _sample(uri: str, row: Json, columns: list[Column]) -> ShardSample:
     )
 
 
-def _read(uri: str, key: str, suffixes: list[str], members: list[Json]) -> list[tuple[str, bytes]]:
+def _read(uri: str, key: str, suffixes: list[str], members: list[Json]) -> list[tuple[str, memoryview]]:
     """(suffix, content) of a sample's members, which lie side by side: one read fetches them."""
     first = min((member["offset"] for member in members), default=0)
     last = max((member["offset"] + member["size"] for member in members), default=0)
     try:
-        data = paths.read_range(uri, first, last - first)
+        data = memoryview(paths.read_range(uri, first, last - first))
     except FileNotFoundError as error:
         raise DamageError(f"{uri}: is missing, though its index says that it is finished") from error
     if len(data) < last - first:

@@ -26,7 +26,7 @@ _REGULAR = (b"0", b"\0", b"7")
 
 
 class Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class TarWriter:
     def __init__(self, file: IO[bytes]) -> None:
         self.sha256, self.size = "", 0
         self._file = file
-        self._pending: list[bytes] = []
+        self._pending: list[bytes | memoryview] = []
         self._held = 0
-        self._chunks: queue.Queue[list[bytes] | None] = queue.Queue(maxsize=4)
+        self._chunks: queue.Queue[list[bytes | memoryview] | None] = queue.Queue(maxsize=4)
         self._digest = hashlib.sha256()
         self._hasher = threading.Thread(target=self._hash_chunks, name="tar-sha256", daemon=True)
         self._hasher.start()
 
-    def add(self, name: str, data: bytes, sha256: str = "") -> Member:
+    def add(self, name: str, data: bytes | memoryview, sha256: str = "") -> Member:
         """Append one member; `sha256` spares hashing content whose digest is known already.
 
         Raises:
@@ -98,7 +98,7 @@ class TarWriter:
             self._hasher.join()
         self.sha256 = self._digest.hexdigest()
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self._pending.append(data)
         self.size += len(data)

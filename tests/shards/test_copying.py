@@ -274,7 +274,7 @@ def test_memory_does_not_hold_the_samples(tmp_path: Path, source: str, monkeypat
     alive, most = [0], [0]
 
     class Counted(bytes):
-        def __new__(cls, data: bytes) -> Counted:
+        def __new__(cls, data: memoryview) -> Counted:
             alive[0] += 1
             most[0] = max(most[0], alive[0])
             return super().__new__(cls, data)
