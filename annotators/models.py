@@ -90,7 +90,7 @@ class BoundModels:
 
     def _seat(self, request: Request) -> Seat:
         able = self._able(request.role, request.role, request.modality, len(request.images), request.size)
-        return chosen(able, self._seed, request.role)
+        return chosen(able, self._seed, drawn_role(request))
 
     def _able(
         self, role: str, stage: str, modality: Modality, images: int, size: tuple[int, int] | None
@@ -118,6 +118,11 @@ _MENDS = {
     "size": "name a painter that gives this shape, or say which with sizes",
 }
 _INCAPABLE = {"images_in": "cannot see images", "images_out": "gives no images"}
+
+
+def drawn_role(request: Request) -> str:
+    """What a model of a mix is chosen by beside the seed: several paintings of one plan go to several painters."""
+    return f"{request.role}/{request.draw}" if request.modality == "image" and request.draw else request.role
 
 
 def chosen(seats: Sequence[Seat], seed: int, role: str) -> Seat:

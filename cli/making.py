@@ -67,14 +67,13 @@ def make(
 
 
 def _closed(prepared: Prepared, out: str, share: Share) -> dict[str, Any] | None:
-    from shards.manifest import finished_run, write_manifest
+    from pipelines.closing import closed
 
     if share.of > 1:
         print(f"slice {share} is done: {len(prepared.shards)} shards in {out}")
         print(f"when all slices are: plumbline merge {out} ... --out WHOLE")
         return None
-    known = finished_run(out, prepared.spec.run_hash)
-    manifest = known if known is not None and not prepared.left else write_manifest(out)
+    manifest = closed(prepared.spec.config, out, prepared.spec.run_hash, changed=bool(prepared.left))
     say_result(manifest, out, already=not prepared.left)
     return manifest
 
@@ -116,12 +115,17 @@ def say_beginning(prepared: Prepared, out: str) -> None:
 
 
 def say_result(manifest: dict[str, Any], out: str, already: bool) -> None:
-    """The counts, and the reasons behind what was rejected."""
+    """The counts, the reasons behind what was rejected, and for critic labels the judge's error and the balance."""
+    from pipelines.balancing import balance_lines
+    from pipelines.judge_error import judge_error_lines
+
     counts = manifest["counts"]
     print(f"{out}: {'was finished already' if already else 'done'}")
     print(f"{counts['planned']:,} planned = {counts['kept']:,} kept + {counts['rejected']:,} rejected")
     for reason, count in sorted(manifest["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0])):
         print(f"  {count:>8,}  {reason}")
+    for line in [*judge_error_lines(out, manifest), *balance_lines(manifest.get("balance", {}))]:
+        print(line)
     for model, usage in manifest["usage"].items():
         if model != OFFLINE:
             uses = f"{usage['calls']:,} asked for it, {usage['ledger_hits']:,} from the ledger"

@@ -15,7 +15,7 @@ from annotators import registry
 from annotators.config import ModelConfig, ModelsConfig
 from annotators.errors import Failure
 from annotators.interface import Answer, Capabilities, Facts, Prompt, Request
-from annotators.models import chosen
+from annotators.models import chosen, drawn_role
 from annotators.prices import Price
 from annotators.tokens import painted_tokens, request_tokens, text_tokens
 from pipelines.assumed import Span, answer_text, thinking_tokens
@@ -140,7 +140,9 @@ class _AssumedModels:
     def _config(self, request: Request) -> ModelConfig:
         able = self._able(request.role, request.modality, len(request.images), request.size)
         # Only its config is looked at, and a lane needs a loop.
-        seat = chosen(cast(Any, [SimpleNamespace(config=seat.config) for seat in able]), self._plan.seed, request.role)
+        seat = chosen(
+            cast(Any, [SimpleNamespace(config=seat.config) for seat in able]), self._plan.seed, drawn_role(request)
+        )
         return seat.config
 
     def _able(self, role: str, modality: Any, images: int, size: tuple[int, int] | None) -> Sequence[Seat]:

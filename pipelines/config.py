@@ -7,8 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from annotators.config import BudgetConfig, ModelsConfig
+from filters.balance import BalanceConfig
 from filters.config import FiltersConfig
 from pools.options import PlanOptions, StressOptions, WordingShares
+from pools.pairs import RewriteShares
 from schemas.errors import InputError
 from schemas.references import Person
 from storage.configs import apply_setting, first_error, read_yaml, validate
@@ -39,7 +41,6 @@ class RunConfig(BaseModel):
     """What every dataset's configuration holds.
 
     Attributes:
-        samples: how many samples are planned, over all splits, before the filters.
         models: per role one model, or a weighted mix; a role is called only by what names it.
         prompts: role -> path of a prompt that takes the catalogue's place.
         ledger: a folder or bucket address for paid answers; by default in the user's data directory.
@@ -50,10 +51,8 @@ class RunConfig(BaseModel):
 
     dataset: str
     seed: int = Field(default=0, ge=0)
-    samples: int = Field(ge=1)
     models: ModelsConfig
     prompts: dict[str, str] = {}
-    filters: FiltersConfig = FiltersConfig()
     output: OutputConfig = OutputConfig()
     splits: dict[str, float] = {"train": 1.0}
     ledger: str | None = None
@@ -65,6 +64,7 @@ class RealignConfig(RunConfig):
     """The configuration of a Re-Align dataset; what shapes its plans is explained at `pools.options.PlanOptions`.
 
     Attributes:
+        samples: how many samples are planned, over all splits, before the filters.
         pool: an index made by `pool index`, anything `pool index` takes, or `toyworld`.
         tasks: weights by task name, normalised; a task left out is not made. None: the paper's measured shares.
         tasks_file: a YAML file with further tasks.
@@ -74,6 +74,7 @@ class RealignConfig(RunConfig):
     """
 
     dataset: Literal["realign"]
+    samples: int = Field(ge=1)
     pool: str
     tasks: dict[str, float] | None = None
     tasks_file: str | None = None
@@ -81,6 +82,7 @@ class RealignConfig(RunConfig):
     reasonings: int = Field(default=1, ge=1, le=64)
     paintings: int = Field(default=1, ge=1, le=16)
     max_references: int = Field(default=4, ge=1, le=10)
+    filters: FiltersConfig = FiltersConfig()
     wording: WordingShares = WordingShares()
     stress: StressOptions = StressOptions()
     licenses: list[str] | None = None
@@ -98,7 +100,57 @@ class RealignConfig(RunConfig):
         return PlanOptions(**{name: getattr(self, name) for name in names if name in type(self).model_fields})
 
 
-DATASETS: dict[str, type[RunConfig]] = {"realign": RealignConfig}
+class FirmEditConfig(RunConfig):
+    """The configuration of FIRM-Edit data.
+
+    Attributes:
+        pairs: a JSONL or Parquet file of edit pairs (`docs/inputs.md`), or `toyworld`.
+        samples: how many of the pairs are taken; None: all. Each pair gives two rows, and two more if rewritten.
+        rewrites: the share of pairs that are judged by a rewritten instruction too, and the kinds of rewriting.
+        balance: the histograms that `OUT/balanced` is to have; None: it is not written.
+    """
+
+    dataset: Literal["firm-edit"]
+    pairs: str
+    samples: int | None = Field(default=None, ge=1)
+    rewrites: RewriteShares = RewriteShares()
+    balance: BalanceConfig | None = None
+
+
+class FirmGenConfig(RunConfig):
+    """The configuration of FIRM-Gen data.
+
+    Attributes:
+        prompts_file: a JSONL or Parquet file of prompts (`docs/inputs.md`), or `toyworld`.
+        samples: how many of the prompts are taken; None: all.
+        paintings: images painted of a prompt that comes without one, each by a painter of the mix.
+        size: WIDTHxHEIGHT of what is painted; None where the painter chooses.
+        quality: whether Quality is judged too, in a second call that does not see the prompt.
+        balance: the histograms that `OUT/balanced` is to have; None: it is not written.
+    """
+
+    dataset: Literal["firm-gen"]
+    prompts_file: str
+    samples: int | None = Field(default=None, ge=1)
+    paintings: int = Field(default=1, ge=1, le=64)
+    size: str | None = Field(default=None, pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$")
+    quality: bool = False
+    balance: BalanceConfig | None = None
+
+    @property
+    def size_pair(self) -> tuple[int, int] | None:
+        """(width, height) in pixels."""
+        if self.size is None:
+            return None
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+
+DATASETS: dict[str, type[RunConfig]] = {
+    "realign": RealignConfig,
+    "firm-edit": FirmEditConfig,
+    "firm-gen": FirmGenConfig,
+}
 
 
 def load(path: str, settings: list[str] | None = None, dataset: str | None = None) -> RunConfig:

@@ -16,22 +16,32 @@ def open_work(config: RunConfig, where: str = "", input: str = "") -> Work:
     Raises:
         InputError: whatever of it cannot be planned.
     """
+    from pipelines.firm_work import FirmEditWork, FirmGenWork
     from pipelines.realign_work import RealignWork
 
-    works: dict[str, Callable[..., Any]] = {"realign": RealignWork}
+    works: dict[str, Callable[..., Any]] = {
+        "realign": RealignWork,
+        "firm-edit": FirmEditWork,
+        "firm-gen": FirmGenWork,
+    }
     return cast(Work, works[config.dataset](config, where, input))
 
 
 def open_session(spec: RunSpec) -> Session:
     """The dataset's session in this process."""
-    from pipelines import realign_session
+    from pipelines.firm_session import FirmSession
+    from pipelines.realign_session import RealignSession
 
-    sessions: dict[str, Callable[..., Any]] = {"realign": realign_session.RealignSession}
+    sessions: dict[str, Callable[..., Any]] = {
+        "realign": RealignSession,
+        "firm-edit": FirmSession,
+        "firm-gen": FirmSession,
+    }
     return cast(Session, sessions[spec.config.dataset](spec))
 
 
 def graph_of(dataset: str) -> Callable[..., Any]:
     """The dataset's Beam graph: (pipeline, spec, shards) -> committed shards."""
-    from pipelines import realign
+    from pipelines import firm_edit, firm_gen, realign
 
-    return {"realign": realign.graph}[dataset]
+    return {"realign": realign.graph, "firm-edit": firm_edit.graph, "firm-gen": firm_gen.graph}[dataset]

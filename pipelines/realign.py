@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from annotators.errors import Failure
 from annotators.interface import Answer, Facts, Models
 from annotators.models import side_by_side
+from filters.config import FiltersConfig
 from schemas.answers import WriterAnswer, writer_answer
 from schemas.draft import Draft, ErrorClass, Painting, Reasoning
 from schemas.iccot import ICCoT
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROLES = ("writer", "reasoner", "painter")
+NO_FILTERS = FiltersConfig()
 
 
 def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollection[str]:
@@ -40,9 +42,14 @@ def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollect
     plans = p | "Plan" >> Plans(spec, shards)  # (a) deterministic: (seed, split, ordinal) -> task, references
     drafts = plans | "Spread plans" >> beam.Reshuffle() | "Annotate" >> Annotate(spec)  # (b) (c) (d) network-bound
     scored = drafts | "Spread drafts" >> beam.Reshuffle() | "Score" >> Score(spec)  # (e) decode and CLIP, device-bound
-    if spec.config.filters.critic is not None:  # (e) MLLM-based filtering: only where configured, only survivors
+    if _judged(spec):  # (e) MLLM-based filtering: only where configured, only survivors
         scored = scored | "Spread scored" >> beam.Reshuffle() | "Judge" >> Judge(spec)
     return scored | "Write shards" >> WriteShards(spec, shards)  # kept and rejected, one commit per shard
+
+
+def _judged(spec: RunSpec) -> bool:
+    """Whether a filter asks models."""
+    return getattr(spec.config, "filters", NO_FILTERS).critic is not None
 
 
 @dataclass(frozen=True)

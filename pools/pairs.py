@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from pools.input_list import InputList, Order
 from pools.inputs import PAIRS
@@ -18,17 +19,18 @@ class Pairs(InputList):
     FORM = PAIRS
 
 
-@dataclass(frozen=True)
-class RewriteShares:
-    """How many pairs are judged by a rewritten instruction too.
+class RewriteShares(BaseModel):
+    """`rewrites:` of a configuration: how many pairs are judged by a rewritten instruction too.
 
     Attributes:
         share: of the pairs, 0 to 1.
         kinds: one is drawn for each such pair, all equally likely.
     """
 
-    share: float = 0.0
-    kinds: tuple[Rewrite, ...] = tuple(Rewrite)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    kinds: tuple[Rewrite, ...] = Field(default=tuple(Rewrite), min_length=1)
 
 
 class PairPlanner:

@@ -16,6 +16,14 @@ class Prompts(InputList):
 
     FORM = PROMPTS
 
+    @property
+    def imageless(self) -> int:
+        """How many usable prompts come without an image."""
+        import pyarrow.compute as pc
+
+        painted = pc.and_(pc.invert(self.column("given")), pc.equal(self.column("problem"), ""))
+        return int(pc.sum(painted).as_py() or 0)
+
 
 class PromptPlanner:
     """Makes the plans of every split.

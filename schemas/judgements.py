@@ -243,6 +243,12 @@ class GenerationJudgement(Record):
     analysis: str
     rating: int = Field(ge=1, le=5)
 
+    @property
+    def unplanned(self) -> str:
+        """The answer from its first criterion on: what a student, who knows of no plan, learns to give."""
+        first = _NUMBERED.search(self.text)
+        return self.text[first.start() :].lstrip() if first else self.text
+
     @classmethod
     def parse(cls, text: str, checklist: Checklist | None = None) -> GenerationJudgement:
         r"""Read an answer: numbered criteria each ending in `Verdict: ...`, `Final Analysis:`, and the rating twice.

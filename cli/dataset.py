@@ -1,4 +1,4 @@
-"""`plumbline realign`: from a configuration to committed shards."""
+"""`plumbline realign`, `firm-edit`, `firm-gen`: from a configuration to committed shards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipelines.shares import Share
 
 
 def run(
+    dataset: str,
     config: str,
     out: str,
     settings: list[str],
@@ -20,14 +21,14 @@ def run(
     watching: Watching = UNWATCHED,
     allowance: str = "",
 ) -> None:
-    """Make the dataset, or this process's share of it."""
+    """Make the dataset that the command is named after, or this process's share of it."""
     from cli.making import make
 
     if worker_text:
         end_with_parent()
-    loaded = configs.load(config, settings, dataset="realign")
+    loaded = configs.load(config, settings, dataset=dataset)
     share = Share.parse(slice_text, "--slice")
-    command = ["realign", config, "--out", out, "--slice", slice_text]
+    command = [dataset, config, "--out", out, "--slice", slice_text]
     command += [part for setting in settings for part in ("--set", setting)]
     worker = Share.parse(worker_text, "--worker") if worker_text else None
     allowed = Allowance.parse(allowance) if allowance else None
