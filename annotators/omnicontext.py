@@ -1,9 +1,9 @@
 """OmniContext's judge as questions to a model: Prompt Following and Subject Consistency of an output, 0 to 10 each.
 
 The protocol is that of VectorSpaceLab/OmniGen2, omnicontext/; the wording is ours (`prompts/omnicontext`). Two calls
-per output, the references in order and the output last. Differences that are meant: each image stands under a label,
-the reasoning comes before the score, and an answer that does not parse is repaired or fails, where the released judge is
-asked three times and then draws a random number.
+per output, the references in order and the output last. What differs on purpose: each image stands under a label, the
+reasoning comes before the score, and an answer that does not parse is repaired or fails. The released judge is asked
+three times, and draws a random number then.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ STEP = 16
 
 
 def judged_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) in pixels at which an image is shown: at most 1024^2 in area, sides floored to multiples of 16.
+    """(width, height) in pixels at which a reference is shown: an area of at most 1024^2, sides in steps of 16.
 
-    A side is never less than 16.
+    A side is rounded down, but never below 16. The output is shown as it is (test_omnicontext_score.py).
     """
     scale = min(1.0, math.sqrt(LARGEST_AREA / (width * height)))
     return max(STEP, int(width * scale) // STEP * STEP), max(STEP, int(height * scale) // STEP * STEP)
@@ -36,7 +36,7 @@ def judged_size(width: int, height: int) -> tuple[int, int]:
 class OmniContextCritic:
     """Judges an output against the references and the instruction that it was made from.
 
-    Nothing here opens a file or resizes: whoever wants the protocol's sizes gives images of `judged_size`.
+    Nothing here opens a file or resizes: whoever wants the protocol's sizes gives references of `judged_size`.
     """
 
     catalogue: Catalogue

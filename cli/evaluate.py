@@ -21,44 +21,99 @@ evaluate_app = typer.Typer(help="Benchmarks and agreement with people, from reco
 Scores = Annotated[
     list[str], typer.Option("--scores", metavar="FILE", help="Records of scores; may be given several times.")
 ]
+ScoresOrNew = Annotated[
+    list[str],
+    typer.Option("--scores", metavar="FILE", help="Records of scores, several too; with --judge one, to be written."),
+]
 Language = Annotated[str, typer.Option(help="The instruction_language to count: en, cn, zh, ... or all.")]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; `-` for stdout.")]
 Resamples = Annotated[int, typer.Option(min=10, max=100_000, help="Of the bootstrap, for the 95 % intervals.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the bootstrap.")]
+JudgeBy = Annotated[
+    str | None, typer.Option("--judge", metavar="CONFIG", help="Have a model judge first; a YAML file names it.")
+]
+Bench = Annotated[
+    str | None, typer.Option(metavar="FILE", help="With --judge: the benchmark's records, or the folder of them.")
+]
+ImageRoot = Annotated[
+    str | None, typer.Option(metavar="DIR", help="With --judge: what the records' image paths are relative to.")
+]
+Outputs = Annotated[
+    str | None, typer.Option(metavar="DIR", help="With --judge: the images to judge, as TASK_TYPE/KEY.png.")
+]
 
 
 @evaluate_app.command("firm-bench")
 def evaluate_firm_bench(
     gt: Annotated[str, typer.Option(metavar="FILE", help="People's scores (human_bench_v1.jsonl).")],
-    pred: Annotated[str, typer.Option(metavar="FILE", help="The critic's scores, in the same form.")],
+    pred: Annotated[
+        str, typer.Option(metavar="FILE", help="The critic's scores, in the same form; with --judge they go there.")
+    ],
+    judge: JudgeBy = None,
+    bench: Bench = None,
+    image_root: ImageRoot = None,
     json: Json = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
 ) -> None:
     """A critic's MAE per dimension, pooled, easy and hard, per human score, beside the best constant answer."""
+    from cli.judging import judge_firm_bench, no_judge
     from evaluation.firm_bench import firm_bench
 
-    run(lambda: firm_bench(gt, pred, resamples, seed), json)
+    if judge is None:
+        no_judge(bench=bench, image_root=image_root)
+        run(lambda: firm_bench(gt, pred, resamples, seed), json)
+        return
+    judged = judge_firm_bench(judge, gt, pred, bench, image_root)
+    run(lambda: judged.beside(firm_bench(gt, pred, resamples, seed)), json)
 
 
 @evaluate_app.command("omnicontext")
 def evaluate_omnicontext(
-    scores: Scores, language: Language = "en", json: Json = None, resamples: Resamples = 1000, seed: Seed = 0
+    scores: ScoresOrNew,
+    language: Language = "en",
+    judge: JudgeBy = None,
+    bench: Bench = None,
+    outputs: Outputs = None,
+    image_root: ImageRoot = None,
+    json: Json = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
 ) -> None:
     """PF, SC and Overall per task type and their average; FILE may be a folder of TASK_TYPE/score.jsonl."""
+    from cli.judging import judge_contexts, no_judge
     from evaluation.omnicontext import omnicontext
 
-    run(lambda: omnicontext(scores, language, resamples, seed), json)
+    if judge is None:
+        no_judge(bench=bench, outputs=outputs, image_root=image_root)
+        run(lambda: omnicontext(scores, language, resamples, seed), json)
+        return
+    judged = judge_contexts("OmniContext", judge, scores, bench, outputs, image_root, language)
+    run(lambda: judged.beside(omnicontext(scores, language, resamples, seed)), json)
 
 
 @evaluate_app.command("dreamomni2")
 def evaluate_dreamomni2(
-    scores: Scores, language: Language = "all", json: Json = None, resamples: Resamples = 1000, seed: Seed = 0
+    scores: ScoresOrNew,
+    language: Language = "all",
+    judge: JudgeBy = None,
+    bench: Bench = None,
+    outputs: Outputs = None,
+    image_root: ImageRoot = None,
+    json: Json = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
 ) -> None:
     """PF, SC and Overall for add, replace, global, local and generation; records as OmniContext's."""
-    from evaluation.omnicontext import dreamomni2
+    from cli.judging import judge_contexts, no_judge
+    from evaluation.omnicontext import dreamomni2, group_of
 
-    run(lambda: dreamomni2(scores, language, resamples, seed), json)
+    if judge is None:
+        no_judge(bench=bench, outputs=outputs, image_root=image_root)
+        run(lambda: dreamomni2(scores, language, resamples, seed), json)
+        return
+    judged = judge_contexts("DreamOmni2Bench", judge, scores, bench, outputs, image_root, language, group_of)
+    run(lambda: judged.beside(dreamomni2(scores, language, resamples, seed)), json)
 
 
 @evaluate_app.command("gedit")
@@ -216,7 +271,7 @@ def show_report(report: Report) -> None:
 
 def _is_failure(name: str) -> bool:
     """Counts that are said only where they are not zero."""
-    return name.startswith(("scores ", "only ", "answers ", "edits without", "rated without"))
+    return name.startswith(("scores ", "only ", "judged, ", "answers ", "edits without", "rated without"))
 
 
 def _json(report: Report) -> bytes:

@@ -34,7 +34,7 @@ def firm_bench(gt: str, pred: str, resamples: int = RESAMPLES, seed: int = SEED)
         InputError: bad records, an id twice, no id in common, or no prediction that parsed.
     """
     judged = Judged()
-    truth, guesses = _read(gt, None), _read(pred, judged)
+    truth, guesses = human_scores(gt), _read(pred, judged)
     common = [key for key in truth if key in guesses]
     if not common:
         raise InputError(
@@ -71,6 +71,15 @@ def firm_bench(gt: str, pred: str, resamples: int = RESAMPLES, seed: int = SEED)
         Table("by_score", "MAE by people's score", ("", *map(str, SCALE)), _buckets(groups, human, critic, known)),
     ]
     return Report("firm-bench", counts, tables, judged.notes(), resamples, seed)
+
+
+def human_scores(gt: str) -> Scores:
+    """People's scores.
+
+    Raises:
+        InputError: bad records, an id twice, a score outside 1 to 5.
+    """
+    return _read(gt, None)
 
 
 def best_constant(human: Array) -> tuple[int, float]:

@@ -74,7 +74,7 @@ def dreamomni2(scores: Sequence[str], language: str = "all", resamples: int = RE
         InputError: as for `omnicontext`, and for a category of no group.
     """
     records = combined([read_records(path, "key") for path in _files(scores)])
-    report = _report("dreamomni2", "group", records, _group, list(GROUPS), language, resamples, seed)
+    report = _report("dreamomni2", "group", records, group_of, list(GROUPS), language, resamples, seed)
     report.notes.append("the paper's own success ratio is another metric; these are the scores that Re-Align reports")
     return report
 
@@ -172,7 +172,12 @@ def _task_type(records: Records, i: int) -> str:
     return text_of(records, i, "task_type")
 
 
-def _group(records: Records, i: int) -> str:
+def group_of(records: Records, i: int) -> str:
+    """The group of DreamOmni2Bench that a record counts in.
+
+    Raises:
+        InputError: its category begins with none.
+    """
     category = text_of(records, i, "task_type", "category")
     found = next((group for group in GROUPS if category.lower().replace("-", "_").startswith(group)), None)
     if found is None:

@@ -1,0 +1,565 @@
+"""`--judge`: a model is asked, its scores land in the benchmark's form, and what fails is counted, never guessed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.main import app
+from evaluation.judge_config import judge_config
+from schemas.errors import InputError, PlumblineError
+from tests.servers.running import PracticeServer
+from tests.servers.scripted import Got, Says, Scripted, scripted
+
+INSTRUCTION = re.compile(r"<START OF \w+ INSTRUCTION>\n(.*)\n<END OF", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[PracticeServer]:
+    with PracticeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def practice(served: PracticeServer) -> PracticeServer:
+    served.reset()
+    return served
+
+
+@pytest.fixture
+def judge() -> Iterator[Scripted]:
+    with scripted() as server:
+        yield server
+
+
+def said(answer: Callable[[str], str]) -> Callable[[Got], Says]:
+    """An OpenAI-compatible server that answers a prompt's text."""
+
+    def reply(got: Got) -> Says:
+        text = "\n".join(shown(got))
+        message = {"role": "assistant", "content": answer(text)}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        body = {"id": "x", "object": "chat.completion", "created": 1, "model": "judge", "choices": [choice]}
+        return Says(body={**body, "usage": usage}, headers={"Content-Type": "application/json"})
+
+    return reply
+
+
+def shown(got: Got) -> list[str]:
+    """The texts of a question, `[image]` for each image."""
+    found = []
+    for message in got.json["messages"]:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        found += [part["text"] if part["type"] == "text" else "[image]" for part in parts]
+    return found
+
+
+def instruction_in(text: str) -> str:
+    found = INSTRUCTION.search(text)
+    assert found is not None, text
+    return found[1]
+
+
+class Bench:
+    """A benchmark on disk and the configuration of its judge."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.url = folder, url
+        self.config()
+
+    def config(self, **more: Any) -> str:
+        model = {"provider": "openai", "model": "judge", "base_url": self.url}
+        tree = {"models": {"judge": model}, "ledger": str(self.folder / "ledger"), **more}
+        return self.text("judge.yaml", json.dumps(tree))
+
+    def text(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    def lines(self, name: str, *records: Any) -> str:
+        return self.text(name, "".join(json.dumps(record) + "\n" for record in records))
+
+    def image(self, name: str, shade: int = 100, size: tuple[int, int] = (64, 48)) -> str:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (shade, 90, 200)).save(path)
+        return str(path)
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def run(self, *words: str) -> str:
+        """What the command prints; raises what it ends with."""
+        done = CliRunner().invoke(app, ["evaluate", *words], catch_exceptions=False)
+        return done.output
+
+    def firm(self, *words: str) -> dict[str, Any]:
+        gt, pred, config = (self.path(name) for name in ("gt.jsonl", "pred.jsonl", "judge.yaml"))
+        self.run(
+            *("firm-bench", "--gt", gt, "--pred", pred, "--judge", config, "--bench", self.path("bench.jsonl")),
+            *("--json", self.path("report.json"), "--resamples", "10", *words),
+        )
+        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return found
+
+    def contexts(self, *words: str, name: str = "omnicontext", bench: str = "bench.jsonl") -> dict[str, Any]:
+        config, outputs, scores = (self.path(name) for name in ("judge.yaml", "outputs", "score.jsonl"))
+        self.run(
+            *(name, "--judge", config, "--bench", self.path(bench), "--outputs", outputs, "--scores", scores),
+            *("--json", self.path("report.json"), "--resamples", "10", *words),
+        )
+        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text())
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, judge: Scripted) -> Bench:
+    return Bench(tmp_path, f"{judge.home}/v1")
+
+
+def counted(report: dict[str, Any]) -> dict[str, int]:
+    """The counts of what the judge failed at."""
+    return {name.partition(", ")[2]: n for name, n in report["counts"].items() if name.startswith("judged, ")}
+
+
+# --- FIRM-Bench
+
+
+def edits(bench: Bench, *instructions: str) -> None:
+    """An edit per instruction, which people gave Execution 4 and Consistency 5."""
+    for i in range(len(instructions)):
+        bench.image(f"a/{i}.png", 10 * i), bench.image(f"b/{i}.png", 10 * i + 5)
+    people = [{"id": i, "execution": {"score": [4]}, "consistency": {"score": [5]}} for i in range(len(instructions))]
+    bench.lines("gt.jsonl", *people)
+    records = [{"id": i, "image": [f"a/{i}.png", f"b/{i}.png"], "prompt": one} for i, one in enumerate(instructions)]
+    bench.lines("bench.jsonl", *records, {"id": "unscored", "image": "c.png", "prompt": "nobody scored this"})
+
+
+def test_scores_land_in_the_benchmark_s_form_and_a_rerun_asks_nothing(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "Turn it red.", "Turn it blue.")
+    judge.reply = said(
+        lambda text: json.dumps({"reasoning": "seen", "score": [3 if "How far has the instruction" in text else 5]})
+    )
+    report = bench.firm()
+    table = {row[""]: row for row in report["tables"]["mae"]}
+    assert table["execution"]["MAE"]["value"] == 1 and table["consistency"]["MAE"]["value"] == 0
+    first, second = bench.read("pred.jsonl")
+    assert first == {
+        "id": 0,
+        "image": ["a/0.png", "b/0.png"],
+        "execution": {"score": [3], "reasoning": "seen"},
+        "consistency": {"score": [5], "reasoning": "seen"},
+    }
+    assert second["id"] == 1 and counted(report) == {}
+    assert len(judge.asked) == 4 and all(shown(got).count("[image]") == 2 for got in judge.asked)
+    before = (bench.folder / "pred.jsonl").read_bytes()
+    bench.firm()
+    assert len(judge.asked) == 4 and (bench.folder / "pred.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("answer", ['{"reasoning": "r", "score": [11]}', '{"reasoning": "r", "score": "4/5"}', "four"])
+def test_an_answer_that_is_no_score_is_repaired_twice_and_then_counted(
+    answer: str, bench: Bench, judge: Scripted
+) -> None:
+    edits(bench, "good", "bad")
+    good = '{"reasoning": "r", "score": [4]}'
+    judge.reply = said(lambda text: good if instruction_in(text) == "good" else answer)
+    report = bench.firm()
+    assert counted(report) == {"schema": 2} and report["counts"]["used"] == 2
+    failed = bench.read("pred.jsonl")[1]["execution"]
+    assert failed["score"] is None and failed["reasoning"].startswith("failed: schema: ")
+    assert len(judge.asked) == 2 + 2 * 3
+    assert any("2 of 4 scores failed (2 schema)" in note for note in report["notes"])
+
+
+def test_a_missing_and_a_broken_image_cost_their_scores_and_no_call(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "one", "two", "three")
+    judge.reply = said(lambda text: '{"reasoning": "r", "score": [4]}')
+    (bench.folder / "b/1.png").unlink()
+    (bench.folder / "a/2.png").write_bytes(b"no image")
+    report = bench.firm()
+    assert counted(report) == {"missing": 2, "unreadable": 2} and len(judge.asked) == 2
+
+
+def test_only_what_people_scored_is_asked(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "one", "two")
+    judge.reply = said(lambda text: '{"reasoning": "r", "score": [4]}')
+    bench.lines("gt.jsonl", {"id": 0, "execution": {"score": [4]}}, {"id": "1", "consistency": {"score": [4]}})
+    bench.firm()
+    assert len(judge.asked) == 2
+    assert [sorted(record) for record in bench.read("pred.jsonl")] == [
+        ["execution", "id", "image"],
+        ["consistency", "id", "image"],
+    ]
+
+
+def test_generated_images_are_judged_by_their_prompt(bench: Bench, judge: Scripted) -> None:
+    bench.image("en/0.png"), bench.image("en_long/1.png")
+    human = {"instruction_following": {"score": [4]}}
+    records = [
+        {"id": i, "image": [f"{name}/{i}.png"], "instruction": f"prompt {i}"}
+        for i, name in enumerate(("en", "en_long"))
+    ]
+    bench.lines("gt.jsonl", *({**record, **human} for record in records))
+    bench.lines("bench.jsonl", *records)
+    judge.reply = said(
+        lambda text: (
+            "1. [it]: there. Verdict: met\n\nFinal Analysis: all is well.\n\nFinal Alignment Rating: 5\n\\boxed{5}"
+            if instruction_in(text) == "prompt 0"
+            else "I would say it is a five out of five."
+        )
+    )
+    report = bench.firm()
+    table = {row[""]: row for row in report["tables"]["mae"]}
+    assert table["generation, easy"]["MAE"]["value"] == 1 and table["generation, hard"]["failed"] == 1
+    assert counted(report) == {"grammar": 1}
+    assert bench.read("pred.jsonl")[0]["instruction_following"] == {"score": [5], "reasoning": "all is well."}
+
+
+def test_people_s_file_will_do_where_it_holds_the_instructions(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "one")
+    judge.reply = said(lambda text: '{"reasoning": "r", "score": [4]}')
+    words = [
+        "firm-bench",
+        "--gt",
+        bench.path("gt.jsonl"),
+        "--pred",
+        bench.path("p"),
+        "--judge",
+        bench.path("judge.yaml"),
+    ]
+    with pytest.raises(InputError, match=r"line 1 has no instruction to judge by; .*--bench"):
+        bench.run(*words)
+    scored = {"id": 0, "image": ["a/0.png", "b/0.png"], "instruction": "one", "execution": {"score": [4]}}
+    bench.lines("gt.jsonl", scored)
+    assert "note: judged by judge: 1 answers" in bench.run(*words)
+
+
+def test_the_aided_way_describes_once_for_both_scores(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "one")
+    model = {"provider": "openai", "model": "judge", "base_url": bench.url}
+    with pytest.raises(InputError, match=r"judge\.yaml: models\.describer: no model is configured"):
+        bench.config(way="aided")
+        bench.firm()
+    bench.config(way="aided", models={"judge": model, "describer": model})
+    judge.reply = said(
+        lambda text: '{"reasoning": "r", "score": [4]}' if "EDIT INSTRUCTION" in text else "The hat turned red."
+    )
+    bench.firm()
+    described = ["EDIT INSTRUCTION" not in "\n".join(shown(got)) for got in judge.asked]
+    assert described.count(True) == 2 and described.count(False) == 2
+    assert sum("The hat turned red." in "\n".join(shown(got)) for got in judge.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            {"id": 0, "image": ["a/0.png"], "prompt": "x"},
+            "line 1: image holds 1; for execution and consistency two paths are needed",
+        ),
+        ({"id": 0, "image": ["a/0.png", 3], "prompt": "x"}, "line 1: image must be a path, or a list of paths"),
+        ({"id": 0, "prompt": "x"}, "line 1 has no image"),
+        ({"id": 0, "image": ["a/0.png", "b/0.png"], "prompt": None}, "line 1 has no instruction"),
+        ({"id": 0, "image": ["a/0.png", "b/0.png"], "prompt": " "}, "line 1: instruction is ' '"),
+        ({"id": 0, "image": ["x.png", "y.png"], "prompt": "x"}, "has none of the 2 images, such as x.png"),
+        ({"id": 7, "image": ["x.png", "y.png"], "prompt": "x"}, "has no id in common with"),
+    ],
+)
+def test_a_broken_record_ends_in_one_line_before_anything_is_asked(
+    record: dict[str, Any], said: str, bench: Bench, judge: Scripted
+) -> None:
+    edits(bench, "one")
+    bench.lines("bench.jsonl", record)
+    with pytest.raises(InputError) as caught:
+        bench.firm()
+    assert said in str(caught.value) and "\n" not in str(caught.value) and not judge.asked
+    assert not (bench.folder / "pred.jsonl").exists()
+
+
+def test_files_that_are_read_are_never_written(bench: Bench) -> None:
+    edits(bench, "one")
+    with pytest.raises(InputError, match="is read by this command"):
+        bench.run(
+            *("firm-bench", "--gt", bench.path("gt.jsonl"), "--pred", bench.path("gt.jsonl")),
+            *("--judge", bench.path("judge.yaml"), "--bench", bench.path("bench.jsonl")),
+        )
+
+
+def test_options_of_a_judge_need_one(bench: Bench) -> None:
+    edits(bench, "one")
+    with pytest.raises(InputError, match=r"--bench .*: is for a judge; add --judge CONFIG"):
+        bench.run("firm-bench", "--gt", bench.path("gt.jsonl"), "--pred", bench.path("p"), "--bench", "b.jsonl")
+
+
+def test_where_nothing_succeeds_the_line_says_why(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "one")
+    judge.reply = said(lambda text: "four")
+    with pytest.raises(InputError, match=r"no score at all: 2 of 2 scores failed \(2 schema\); first 0, execution"):
+        bench.firm()
+
+
+# --- through faults
+
+
+def test_under_faults_every_score_is_there_or_counted(
+    practice: PracticeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotators.calling.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("annotators.limits.FIRST_PAUSE", 0.02)
+    practice.configure(
+        faults={"429_after": 0.1, "500": 0.1, "reset": 0.1, "broken": 0.2, "safety": 0.15}, retry_after=0.05
+    )
+    bench = Bench(tmp_path, practice.openai)
+    edits(bench, *(f"instruction {i}" for i in range(40)))
+    report = bench.firm()
+    failures = counted(report)
+    assert failures.get("safety") and set(failures) <= {"safety", "schema"}
+    assert report["counts"]["used"] + sum(failures.values()) == 80
+    first = practice.stats()
+    assert first["repeats"] == 0
+    assert counted(bench.firm()) == failures and practice.stats()["ok"] == first["ok"], "refusals are kept as well"
+
+
+def test_a_budget_holds_over_attempts_and_what_is_answered_is_not_asked_again(
+    practice: PracticeServer, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path, practice.openai)
+    edits(bench, *(f"instruction {i}" for i in range(10)))
+    bench.config(budget={"calls": 8})
+    for _ in range(2):
+        with pytest.raises(PlumblineError, match=r"budget\.calls") as caught:
+            bench.firm()
+        assert caught.value.exit_code == 3 and not (tmp_path / "pred.jsonl").exists()
+        assert practice.stats()["ok"] == 8
+    bench.config(budget={"calls": 20})
+    assert bench.firm()["counts"]["used"] == 20
+    assert practice.stats()["ok"] == 20 and practice.stats()["repeats"] == 0
+
+
+def test_an_interrupted_judge_writes_nothing_and_goes_on_later(practice: PracticeServer, tmp_path: Path) -> None:
+    from evaluation.firm_judge import FirmJudge, firm_samples
+    from evaluation.judged_images import Workspace
+    from evaluation.judging import Judging
+
+    bench = Bench(tmp_path, practice.openai)
+    edits(bench, *(f"instruction {i}" for i in range(12)))
+    practice.configure(latency=0.2)
+    model = {"provider": "openai", "model": "judge", "base_url": bench.url, "in_flight": 4}
+    path = bench.config(models={"judge": model})
+    config = judge_config(path)
+    samples = firm_samples(bench.path("gt.jsonl"), bench.path("bench.jsonl"), None)
+    with Workspace() as workspace:
+        judging = Judging(config, path, ("judge",), FirmJudge.of(config, workspace), samples, bench.path("pred.jsonl"))
+        with judging:
+            while practice.stats()["ok"] < 4:
+                assert not judging.wait(0.02)
+            judging.interrupt()
+            with pytest.raises(PlumblineError) as caught:
+                judging.verdicts()
+    assert caught.value.exit_code == 130
+    assert not (tmp_path / "pred.jsonl").exists()
+    practice.configure(latency=0.0)
+    assert bench.firm()["counts"]["used"] == 24 and practice.stats()["repeats"] == 0
+
+
+# --- OmniContext
+
+
+def contexts(bench: Bench, *records: tuple[str, str, int], **more: Any) -> list[dict[str, Any]]:
+    """Records of (task_type, key, references) with their references and outputs on disk."""
+    found = []
+    for n, (task_type, key, references) in enumerate(records):
+        names = [f"refs/{task_type}-{key}-{i}.png" for i in range(references)]
+        for i, name in enumerate(names):
+            bench.image(name, 20 * n + i, (200, 100))
+        bench.image(f"outputs/{task_type}/{key}.png", 250 - n)
+        common = {"key": key, "task_type": task_type, "instruction": f"{task_type} {key}", "input_images": names}
+        found.append({**common, **more})
+    bench.lines("bench.jsonl", *found)
+    return found
+
+
+def two_scores(following: int, consistency: int) -> Callable[[str], str]:
+    """PF and SC for every output."""
+    return lambda text: json.dumps(
+        {"reasoning": "as seen", "score": following if "do what the instruction asks" in text else consistency}
+    )
+
+
+def test_official_records_are_made_and_aggregated(bench: Bench, judge: Scripted) -> None:
+    contexts(bench, ("single_object", "k1", 1), ("scene_object", "k2", 2))
+    judge.reply = said(two_scores(9, 4))
+    report = bench.contexts()
+    (average,) = (row for row in report["tables"]["by_group"] if row["task type"] == "average")
+    assert [average[name]["value"] for name in ("PF", "SC", "Overall")] == [9, 4, 6]
+    assert bench.read("score.jsonl")[0] == {
+        "key": "k1",
+        "task_type": "single_object",
+        "instruction": "single_object k1",
+        "instruction_language": "en",
+        "output_image_path": bench.path("outputs/single_object/k1.png"),
+        "PF_score": 9,
+        "PF_score_reason": "as seen",
+        "SC_score": 4,
+        "SC_score_reason": "as seen",
+    }
+    asked = ["\n".join(shown(got)) for got in judge.asked]
+    scenes = [text for text in asked if "shows the place" in text]
+    assert len(asked) == 4 and len(scenes) == 1 and "scene_object k2" in scenes[0]
+    assert sorted(text.count("[image]") for text in asked) == [2, 2, 3, 3]
+    bench.contexts()
+    assert len(judge.asked) == 4
+
+
+def test_references_are_shown_in_the_protocol_s_sizes_and_the_output_last(bench: Bench, judge: Scripted) -> None:
+    import base64
+    import io
+
+    contexts(bench, ("single_object", "k", 2))
+    bench.image("refs/single_object-k-1.png", 7, (2048, 1024))
+    judge.reply = said(two_scores(5, 5))
+    bench.contexts()
+    urls = [
+        part["image_url"]["url"] for part in judge.asked[0].json["messages"][0]["content"] if part["type"] != "text"
+    ]
+    sizes = [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).size for url in urls]
+    assert sizes == [(192, 96), (1440, 720), (64, 48)]
+
+
+def test_one_failed_score_leaves_the_other_and_is_null(bench: Bench, judge: Scripted) -> None:
+    contexts(bench, ("single_object", "good", 1), ("single_object", "half", 1), ("single_object", "gone", 1))
+    (bench.folder / "outputs/single_object/gone.png").unlink()
+    good = two_scores(9, 4)
+    judge.reply = said(
+        lambda text: '{"reasoning": "r", "score": 11}' if "half" in text and "very ones" in text else good(text)
+    )
+    report = bench.contexts()
+    _, half, gone = bench.read("score.jsonl")
+    assert half["PF_score"] == 9 and half["SC_score"] is None and half["SC_score_reason"].startswith("failed: schema")
+    assert gone["PF_score"] is None and gone["PF_score_reason"].startswith("failed: missing: there is no")
+    assert counted(report) == {"missing": 2, "schema": 1} and report["counts"]["used"] == 1
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct", "paths"])
+def test_parquet_in_a_folder_is_read_with_its_images(form: str, bench: Bench, judge: Scripted) -> None:
+    records = contexts(bench, ("single_object", "k", 2))
+    (bench.folder / "bench.jsonl").unlink()
+    data = [(bench.folder / name).read_bytes() for name in records[0]["input_images"]]
+    images: list[Any] = {
+        "bytes": data,
+        "struct": [{"bytes": one, "path": None} for one in data],
+        "paths": records[0]["input_images"],
+    }[form]
+    rows = [{**records[0], "input_images": images, "instruction_language": "en", "unused": 1}]
+    rows.append({**rows[0], "instruction_language": "cn"})
+    (bench.folder / "hub/data").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), bench.folder / "hub/data/train-00000.parquet")
+    judge.reply = said(two_scores(9, 4))
+    report = bench.contexts(*(["--image-root", str(bench.folder)] if form == "paths" else []), bench="hub")
+    assert len(bench.read("score.jsonl")) == 1 and report["counts"]["used"] == 1
+    assert [shown(got).count("[image]") for got in judge.asked] == [3, 3]
+
+
+def test_a_path_that_leaves_the_folder_is_not_sent(bench: Bench, judge: Scripted) -> None:
+    secret = bench.image("secret.png")
+    records = contexts(bench, ("single_object", "a", 1), ("single_object", "b", 1))
+    records[0]["input_images"] = ["../secret.png"]
+    (bench.folder / "inner").mkdir()
+    bench.image("inner/refs/single_object-b-0.png")
+    bench.lines("inner/bench.jsonl", *records)
+    judge.reply = said(two_scores(9, 4))
+    report = bench.contexts(bench="inner/bench.jsonl")
+    assert secret and counted(report) == {"outside": 2} and len(judge.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"instruction": ""}, "line 1: instruction is ''"),
+        ({"key": None}, "line 1 has no key"),
+        ({"task_type": None}, "line 1 has no task_type"),
+        ({"input_images": []}, "line 1: input_images must be a list of images"),
+        ({"input_images": ["a.png", None]}, "without a gap"),
+        ({"instruction_language": "cn"}, "no record has instruction_language en; try --language all"),
+    ],
+)
+def test_broken_records_of_omnicontext_end_in_one_line(
+    change: dict[str, Any], said: str, bench: Bench, judge: Scripted
+) -> None:
+    records = contexts(bench, ("single_object", "k", 1))
+    bench.lines("bench.jsonl", {**records[0], **change})
+    with pytest.raises(InputError) as caught:
+        bench.contexts()
+    assert said in str(caught.value) and "\n" not in str(caught.value) and not judge.asked
+
+
+def test_a_broken_parquet_and_a_wrong_folder_end_in_one_line(bench: Bench) -> None:
+    contexts(bench, ("single_object", "k", 1))
+    bench.text("bad.parquet", "PAR1 no")
+    with pytest.raises(InputError, match=r"bad\.parquet: is no Parquet file"):
+        bench.contexts(bench="bad.parquet")
+    with pytest.raises(InputError, match=r"--bench .*nowhere.* is not there"):
+        bench.contexts(bench="nowhere")
+    (bench.folder / "outputs").rename(bench.folder / "elsewhere")
+    with pytest.raises(
+        InputError, match=r"--outputs .*outputs: has none of the 1 images, such as single_object/k\.png"
+    ):
+        bench.contexts()
+
+
+def test_offline_cannot_judge_omnicontext_and_says_so(bench: Bench) -> None:
+    contexts(bench, ("single_object", "k", 1))
+    bench.config(models={"judge": {"provider": "offline"}})
+    with pytest.raises(InputError, match=r"judge\.yaml: models\.judge\.provider: offline has no rules .* OmniContext"):
+        bench.contexts()
+
+
+def test_dreamomni2_is_judged_alike_and_its_categories_are_checked_first(bench: Bench, judge: Scripted) -> None:
+    records = contexts(bench, ("local_expression", "k", 2))
+    judge.reply = said(two_scores(9, 4))
+    report = bench.contexts(name="dreamomni2")
+    assert report["counts"]["used"] == 1 and bench.read("score.jsonl")[0]["task_type"] == "local_expression"
+    asked = len(judge.asked)
+    bench.lines("bench.jsonl", *records, {**records[0], "key": "l", "task_type": "motion"})
+    with pytest.raises(InputError, match="line 2: task_type is 'motion'; it must begin with one of add"):
+        bench.contexts(name="dreamomni2")
+    assert len(judge.asked) == asked
+
+
+# --- the configuration
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ("models: {}", r"models\.judge: no model is configured"),
+        ("{}", "models: is missing"),
+        ("models: {judge: {provider: offline}}\nweg: aided", "weg: unknown key; remove it"),
+        ("models: {judge: {provider: offline}}\nway: sideways", "way: must be 'direct' or 'aided', not 'sideways'"),
+        ("models: [", "line 1"),
+        ("models: {judge: {provider: nobody}}", "nobody"),
+    ],
+)
+def test_a_judge_s_configuration_is_checked_in_one_line(tree: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "judge.yaml"
+    path.write_text(tree)
+    with pytest.raises(InputError, match=said) as caught:
+        judge_config(str(path), ("judge",))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
