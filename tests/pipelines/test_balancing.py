@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from filters.balance import BalanceConfig
+from pipelines import config as configs
 from pipelines.balancing import balance_lines, write_balanced
+from pipelines.estimate import Sampled
+from pipelines.measured import of_run
 from schemas.errors import InputError
 from shards.commit import write_shard
+from shards.copying import copy_samples
 from shards.manifest import read_manifest, read_run, write_manifest, write_run
 from shards.names import ShardName
 from shards.reader import read_samples
@@ -123,3 +127,12 @@ def test_lines_to_read(out: str) -> None:
         "consistency: 48 of 48 rows; 1: 3 -> 3, 2: 6 -> 6, 3: 9 -> 9, 4: 12 -> 12, 5: 18 -> 18",
         "execution: 15 of 48 rows; 1: 3 -> 3, 2: 6 -> 3, 3: 9 -> 3, 4: 12 -> 3, 5: 18 -> 3",
     ]
+
+
+def test_a_selection_is_no_run_to_measure_by(tmp_path: Path) -> None:
+    run_hash = write_run(str(tmp_path / "out"), {**made.RUN, "shards": {"train": 1}})
+    made.write_one(tmp_path / "out", ShardName("train", 0, 1), run_hash)
+    copy_samples(str(tmp_path / "out"), str(tmp_path / "chosen"), [made.sample("train", 1).id])
+    path = str(Path(made.__file__).parents[2] / "configs" / "toy.yaml")
+    with pytest.raises(InputError, match="is a selection, which cost nothing"):
+        of_run(str(tmp_path / "chosen"), Sampled(configs.load(path), path), path)
