@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from filters.balance import BalanceConfig
 from pipelines import config as configs
@@ -136,3 +139,19 @@ def test_a_selection_is_no_run_to_measure_by(tmp_path: Path) -> None:
     path = str(Path(made.__file__).parents[2] / "configs" / "toy.yaml")
     with pytest.raises(InputError, match="is a selection, which cost nothing"):
         of_run(str(tmp_path / "chosen"), Sampled(configs.load(path), path), path)
+
+
+def test_the_examples_of_the_page_hold(
+    out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(made.__file__).parents[2] / "docs" / "balance.md").read_text(encoding="utf-8")
+    (settings,), (code,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("yaml", "python"))
+    config = BalanceConfig.model_validate(yaml.safe_load(settings)["balance"])
+    assert sum(config.targets["consistency"].values()) == pytest.approx(1)
+    shown = closed(out, config)["balance"]["execution"]
+    printed = json.loads("{" + re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0] + "}")
+    assert printed["balance"]["execution"] == shown
+    monkeypatch.chdir(Path(out).parent)
+    exec(compile(code, "docs/balance.md", "exec"), {})
+    assert "consistency" in capsys.readouterr().out
+    assert histograms("low") == {"execution": {"1": 3, "2": 6}} and verify("low") == []
