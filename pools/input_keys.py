@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # Bytes of a digest that are kept: enough that no two of any number of rows agree by chance.
 _WIDTH = 16
 _NONE = bytes(_WIDTH)
+_SLICE = 10_000
 
 
 class InputKeys:
@@ -29,7 +32,7 @@ class InputKeys:
 
     def __init__(self, form: Form) -> None:
         self._form = form
-        self._ids, self._contents, self._nodes, self._rows = bytearray(), bytearray(), bytearray(), list[int]()
+        self._ids, self._contents, self._nodes, self._rows = bytearray(), bytearray(), bytearray(), array("q")
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take in the next rows."""
@@ -44,7 +47,7 @@ class InputKeys:
             if not self._form.illustrated:
                 same = " ".join(text.split()).casefold()
                 self._nodes += _digest(same) if same else _NONE
-        self._rows += batch.column("row").to_pylist()
+        self._rows.extend(batch.column("row").to_pylist())
 
     def settled(self) -> SettledKeys:
         """What follows, once every row was taken in."""
@@ -54,7 +57,7 @@ class InputKeys:
 class SettledKeys:
     """See `InputKeys`. Rows go by their position in the list."""
 
-    def __init__(self, rows: list[int], ids: Keys, contents: Keys, nodes: Keys) -> None:
+    def __init__(self, rows: Sequence[int], ids: Keys, contents: Keys, nodes: Keys) -> None:
         import numpy as np
 
         self._rows, self._ids = rows, ids
@@ -130,6 +133,14 @@ def _subjects(names: Keys, nodes: Any) -> Any:
     import numpy as np
 
     none = 0 if len(names) and names[0] == _key(_NONE) else -1
-    linked = [[node for node in row if node != none] for row in nodes.tolist()]
-    roots = groups([row for row in linked if len(row) > 1], len(names))
-    return np.array([roots[row[0]] if row else -1 for row in linked], dtype=np.int64)
+    roots = np.array(groups(_connected(nodes, none), len(names)), dtype=np.int64)
+    own = nodes.max(axis=1)  # any node of the row; it is `none`, the least, only where all are
+    return np.where(own == none, -1, roots[own])
+
+
+def _connected(nodes: Any, none: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(nodes), _SLICE):
+        for row in nodes[start : start + _SLICE].tolist():
+            linked = [node for node in row if node != none]
+            if len(linked) > 1:
+                yield linked

@@ -196,11 +196,14 @@ def _mapped(path: str, arrow: str, form: Form) -> pa.RecordBatch:
     import pyarrow.parquet as pq
 
     if not os.path.exists(arrow):
+        schema = columns(form)
         with paths.open_read(path) as file:
-            table = pq.read_table(file, columns=columns(form).names)
-        if not table.num_rows:
+            table = pq.ParquetFile(file)
+            # One column after the other, as putting pieces together takes each of them twice.
+            whole = [table.read([field.name]).column(0).cast(field.type).combine_chunks() for field in schema]
+        if not len(whole[0]):
             raise InputError(f"{path}: an index without a row; name a list that has some")
-        batches = table.cast(columns(form)).combine_chunks().to_batches()
-        with paths.open_atomic(arrow) as out, pa.ipc.new_file(out, batches[0].schema) as writer:
-            writer.write_batch(batches[0])
+        batch = pa.record_batch(whole, schema=schema)
+        with paths.open_atomic(arrow) as out, pa.ipc.new_file(out, schema) as writer:
+            writer.write_batch(batch)
     return pa.ipc.open_file(pa.memory_map(arrow)).get_batch(0)

@@ -91,14 +91,17 @@ def fingerprint(source: str, form: Form) -> str:
     """
     _check_name(source, form)
     digest = hashlib.sha256(form.name.encode())
-    if paths.is_remote(source):
-        digest.update(f"{source} {paths.sha256_file(source)}".encode("utf-8", "surrogateescape"))
-    else:
-        digest.update(f"{os.path.abspath(source)} {_stamp(source)}".encode("utf-8", "surrogateescape"))
+    try:
+        stamp = paths.sha256_file(source) if paths.is_remote(source) else _stamp(source)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error}); name a file that can") from error
+    where = source if paths.is_remote(source) else os.path.abspath(source)
+    digest.update(f"{where} {stamp}\n".encode("utf-8", "surrogateescape"))
     folder = parent(source)
     for number, fields in _fields(source, form, contents=False):
-        for image in _row(number, fields, folder, form).images:
-            if isinstance(image, str) and image and not paths.is_remote(image):
+        for column in form.images:
+            image = _image(fields.get(column), folder)
+            if image and isinstance(image, str) and not paths.is_remote(image):
                 digest.update(f"{number} {_stamp(image)}\n".encode())
     return digest.hexdigest()
 
@@ -148,7 +151,9 @@ def _image(value: object, folder: str) -> str | bytes | None:
     if not isinstance(value, str):
         return None
     path = value.removeprefix("file://")
-    return paths.join(folder, path) if path.strip() else ""
+    if not path.strip():
+        return ""
+    return path if os.path.isabs(path) else paths.join(folder, path)
 
 
 def _check_name(source: str, form: Form) -> None:

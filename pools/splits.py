@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pools.draws import units, words
@@ -24,8 +24,8 @@ def planned_per_split(samples: int, splits: Mapping[str, float]) -> dict[str, in
     return counts
 
 
-def groups(things: Sequence[Sequence[int]], count: int) -> list[int]:
-    """For each of `count` things the least one that it is connected with, where each of `things` connects its own.
+def groups(connected: Iterable[Sequence[int]], count: int) -> list[int]:
+    """For each of `count` things the least one that it is connected with, where each of `connected` names some.
 
     Union-find with path halving; the lesser root always wins, so that the answer depends on no order.
     """
@@ -36,7 +36,7 @@ def groups(things: Sequence[Sequence[int]], count: int) -> list[int]:
             root[thing] = thing = root[root[thing]]
         return thing
 
-    for first, *others in things:
+    for first, *others in connected:
         for other in others:
             one, two = find(first), find(other)
             if one < two:
