@@ -208,7 +208,7 @@ class RewardServer:
             "reward": self._kind,
             "ids": [one.id for one in samples],
             "rewards": [None if math.isnan(reward) else reward for reward in rewards],
-            "scores": [dict(one.scores) for one in scored],
+            "scores": [{name: one.scores.get(name) for name in self._scorer.dimensions} for one in scored],
             "reasonings": [dict(one.reasonings) for one in scored],
             "errors": [one.error or None for one in scored],
         }

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import tempfile
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from annotators import events, registry
@@ -58,17 +57,17 @@ class EditRecipe:
 
     critic: EditCritic
     aided: bool
+    dimensions: tuple[Dimension, ...] = (Dimension.EXECUTION, Dimension.CONSISTENCY)
 
     async def __call__(self, item: Item, models: Models) -> Scored:
         source, edited = item.images
         pair = EditPair(id=item.id, source=source, edited=edited, instruction=item.text)
-        dimensions = (Dimension.EXECUTION, Dimension.CONSISTENCY)
         if self.aided:
             report = (await self.critic.describe(pair, models)).report
-            asked = [self.critic.score(one, pair, item.text, report, models) for one in dimensions]
+            asked = [self.critic.score(one, pair, item.text, report, models) for one in self.dimensions]
         else:
-            asked = [self.critic.score_directly(one, pair, item.text, models) for one in dimensions]
-        return await _scored(dict(zip(map(str, dimensions), asked, strict=True)))
+            asked = [self.critic.score_directly(one, pair, item.text, models) for one in self.dimensions]
+        return await _scored(dict(zip(map(str, self.dimensions), asked, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,15 @@ class GenerationRecipe:
 
     critic: GenerationCritic
     aided: bool
-    quality: bool
+    dimensions: tuple[Dimension, ...] = (Dimension.INSTRUCTION_FOLLOWING, Dimension.QUALITY)
 
     async def __call__(self, item: Item, models: Models) -> Scored:
         (image,) = item.images
-        asked: dict[str, Awaitable[Answer[Any]]] = {}
-        if self.quality:
+        asked: dict[str, Awaitable[Answer[Any]]] = {
+            str(Dimension.INSTRUCTION_FOLLOWING): self._following(item, image, models)
+        }
+        if Dimension.QUALITY in self.dimensions:
             asked[str(Dimension.QUALITY)] = self.critic.quality(image, models)
-        asked[str(Dimension.INSTRUCTION_FOLLOWING)] = self._following(item, image, models)
         return await _scored(asked)
 
     async def _following(self, item: Item, image: ImageRef, models: Models) -> Answer[GenerationJudgement]:
@@ -118,8 +118,12 @@ class Critics:
         if isinstance(config.reward, CmeReward):
             self._recipe = EditRecipe(EditCritic(catalogue), aided)
         else:
-            self._recipe = GenerationRecipe(GenerationCritic(catalogue), aided, config.reward.blend != "ins")
-        self._own_ledger = tempfile.mkdtemp(prefix="plumbline-rewards-") if config.ledger is False else None
+            self._recipe = GenerationRecipe(GenerationCritic(catalogue), aided)
+            if config.reward.blend == "ins":
+                self._recipe = replace(self._recipe, dimensions=(Dimension.INSTRUCTION_FOLLOWING,))
+        self.dimensions = tuple(map(str, self._recipe.dimensions))
+        own = tempfile.TemporaryDirectory(prefix="plumbline-rewards-") if config.ledger is False else None
+        self._own_ledger = own
         self._budgets: list[Budget] = []
         self._under_way = 0
         self._reviving: asyncio.Task[None] | None = None
@@ -159,7 +163,7 @@ class Critics:
         await asyncio.to_thread(self._engine.close)
         self._pictures.close()
         if self._own_ledger is not None:
-            shutil.rmtree(self._own_ledger, ignore_errors=True)
+            self._own_ledger.cleanup()
 
     async def _one(self, sample: Sample) -> Scored:
         if (halt := self.halted) is not None:
@@ -183,7 +187,7 @@ class Critics:
         spec = EngineSpec(
             models=config.models,
             roles=self._reward.roles,
-            ledger=self._own_ledger or config.ledger or None,
+            ledger=config.ledger or None if self._own_ledger is None else self._own_ledger.name,
             budget=limits,
             allowance=Allowance(calls=calls, usd=usd),
             prices=config.prices,
@@ -265,23 +269,22 @@ class HeldPictures:
 
 async def _scored(asked: dict[str, Awaitable[Answer[Any]]]) -> Scored:
     """All of a sample's questions side by side; what fails leaves its own score out, and the others stand."""
-    answers = await side_by_side(*(_tried(one) for one in asked.values()))
-    scores: dict[str, float | None] = {}
-    reasonings, errors = {}, []
-    for name, answer in zip(asked, answers, strict=True):
-        if isinstance(answer, Failure):
-            scores[name] = None
-            errors.append(f"{name}: {_said(answer)}")
-        else:
-            scores[name], reasonings[name] = _value_and_reasoning(answer.parsed)
-    return Scored(scores, reasonings, "; ".join(errors))
+    parts = await side_by_side(*(_part(name, one) for name, one in asked.items()))
+    return Scored(
+        {name: score for part in parts for name, score in part.scores.items()},
+        {name: reasoning for part in parts for name, reasoning in part.reasonings.items()},
+        "; ".join(part.error for part in parts if part.error),
+    )
 
 
-async def _tried(asked: Awaitable[Answer[Any]]) -> Answer[Any] | Failure:
+async def _part(name: str, asked: Awaitable[Answer[Any]]) -> Scored:
+    """What one question adds."""
     try:
-        return await asked
+        answer = await asked
     except Failure as failure:
-        return failure
+        return Scored({name: None}, {}, f"{name}: {_said(failure)}")
+    score, reasoning = _value_and_reasoning(answer.parsed)
+    return Scored({name: score}, {name: reasoning})
 
 
 def _value_and_reasoning(parsed: EditJudgement | GenerationJudgement | QualityJudgement) -> tuple[float, str]:

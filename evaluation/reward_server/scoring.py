@@ -15,7 +15,7 @@ class Scored:
     """What came of a sample.
 
     Attributes:
-        scores: by dimension, raw; None where an answer did not parse.
+        scores: by dimension, raw; None, or left out, where there is none.
         reasonings: by dimension, what the critic said.
         error: why a score is None, one line; empty where none is.
         stopped: the line of the stop that left it unasked; empty where there was none.
@@ -37,6 +37,11 @@ class Halt:
 
 class Scorer(Protocol):
     """Scores samples and makes rewards of the scores. All calls on the server's loop."""
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What it scores."""
+        ...
 
     @property
     def side(self) -> int | None:

@@ -41,6 +41,7 @@ class Surrogate:
 
     side = WORK_SIDE  # as the filter sees images: a reward is the filter's own score
     halted = None
+    dimensions = (NAME,)
 
     def __init__(self, config: RewardServerConfig) -> None:
         assert isinstance(config.reward, ClipReward) and config.clip is not None
