@@ -271,7 +271,7 @@ def show_report(report: Report) -> None:
 
 def _is_failure(name: str) -> bool:
     """Counts that are said only where they are not zero."""
-    return name.startswith(("scores ", "only ", "judged, ", "answers ", "edits without", "rated without"))
+    return name.startswith(("scores ", "only ", "answers ", "edits without", "rated without"))
 
 
 def _json(report: Report) -> bytes:

@@ -218,7 +218,7 @@ class Judged:
 
     def beside(self, report: Report) -> Report:
         """The report with what the judging came to among its counts and notes."""
-        counts = {f"judged, {reason}": count for reason, count in sorted(self.failures.items())}
+        counts = {f"failed ({reason})": count for reason, count in sorted(self.failures.items())}
         return replace(report, counts={**report.counts, **counts}, notes=[*report.notes, *self.notes()])
 
     def notes(self) -> list[str]:

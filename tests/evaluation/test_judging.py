@@ -135,7 +135,7 @@ def bench(tmp_path: Path, judge: Scripted) -> Bench:
 
 def counted(report: dict[str, Any]) -> dict[str, int]:
     """The counts of what the judge failed at."""
-    return {name.partition(", ")[2]: n for name, n in report["counts"].items() if name.startswith("judged, ")}
+    return {name[8:-1]: n for name, n in report["counts"].items() if name.startswith("failed (")}
 
 
 # --- FIRM-Bench
