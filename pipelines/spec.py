@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from annotators.budget import Allowance
 from pipelines.config import RunConfig
 from pipelines.shares import Share
+from pools.splits import planned_per_split as planned_per_split
 from shards.names import ShardName
 
 if TYPE_CHECKING:
@@ -109,14 +110,3 @@ def ranges(planned_by_split: Mapping[str, int], shard_samples: int) -> list[Shar
             first = i * shard_samples
             shards.append(ShardRange(ShardName(split, i, of), first, min(planned, first + shard_samples)))
     return shards
-
-
-def planned_per_split(samples: int, splits: dict[str, float]) -> dict[str, int]:
-    """How many samples each split plans, by largest remainder, so that they add up to `samples`."""
-    whole = sum(splits.values())
-    exact = {split: samples * share / whole for split, share in splits.items()}
-    counts = {split: int(value) for split, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda split: (counts[split] - exact[split], split))
-    for split in by_remainder[: samples - sum(counts.values())]:
-        counts[split] += 1
-    return counts
