@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = "1"
-VERSION_KEY, FORM_KEY, DIGEST_KEY = b"plumbline.inputs", b"plumbline.form", b"plumbline.digest"
+VERSION_KEY, FORM_KEY = b"plumbline.inputs", b"plumbline.form"
+DIGEST_KEY, FILES_KEY = b"plumbline.digest", b"plumbline.files"
 _WINDOW, _ROW_GROUP = 64, 10_000
 # Paths whose image is remembered, as one source often has several edits, side by side.
 _REMEMBERED = 4096
@@ -221,7 +222,9 @@ def _write(file: IO[bytes], spool: IO[bytes], form: Form, keys: InputKeys, probl
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema, digest, first = columns(form), hashlib.sha256(), 0
+    schema, digest, files, first = columns(form), hashlib.sha256(), hashlib.sha256(), 0
+    # Where the images lie is not what the list is: moving it keeps its digest.
+    places = ("row", "detail", *(f"uri_{i}" for i in range(len(form.images))))
     settled = keys.settled()
     with pq.ParquetWriter(file, schema) as writer, pa.ipc.open_stream(spool) as stream:
         for batch in stream:
@@ -230,5 +233,9 @@ def _write(file: IO[bytes], spool: IO[bytes], form: Form, keys: InputKeys, probl
             problems.add(whole)
             for cells in zip(*(whole.column(name).to_pylist() for name in ("plan", "subject", "problem")), strict=True):
                 digest.update("\n".join(cells).encode())
+            for cells in zip(*(whole.column(name).to_pylist() for name in places), strict=True):
+                files.update(repr(cells).encode())
             writer.write_batch(whole)
-        writer.add_key_value_metadata({VERSION_KEY: VERSION, FORM_KEY: form.name, DIGEST_KEY: digest.hexdigest()})
+        writer.add_key_value_metadata(
+            {VERSION_KEY: VERSION, FORM_KEY: form.name, DIGEST_KEY: digest.hexdigest(), FILES_KEY: files.hexdigest()}
+        )

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pools.draws import units, words
-from pools.input_index import DIGEST_KEY, FORM_KEY, VERSION, VERSION_KEY, InputReport, columns, index_inputs
+from pools.input_index import DIGEST_KEY, FILES_KEY, FORM_KEY, VERSION, VERSION_KEY, InputReport, columns, index_inputs
 from pools.inputs import Form, fingerprint
 from pools.rows import parent
 from pools.splits import planned_per_split, split_numbers
@@ -40,11 +40,13 @@ class InputList:
 
     def __init__(self, path: str, cache_dir: str, report: InputReport | None = None) -> None:
         self.path, self._cache_dir, self.report = path, cache_dir, report
-        self.digest = _digest_of(path, self.FORM)
-        if not self.digest:
-            raise InputError(f"{path}: not an index of {self.FORM.name}")
+        metadata = _metadata(path, self.FORM)
+        if not metadata:
+            raise InputError(f"{path}: not an index of {self.FORM.name}; name the list itself")
+        self.digest, files = metadata[DIGEST_KEY].decode(), metadata[FILES_KEY].decode()
         self._folder = parent(path) if paths.is_remote(path) else os.path.abspath(parent(path))
-        self._batch = _mapped(path, os.path.join(cache_dir, f"{self.FORM.name}-{self.digest}.arrow"), self.FORM)
+        arrow = f"{self.FORM.name}-{self.digest[:32]}-{files[:16]}.arrow"
+        self._batch = _mapped(path, os.path.join(cache_dir, arrow), self.FORM)
 
     @classmethod
     def open(cls, spec: str, cache_dir: str) -> Self:
@@ -56,9 +58,11 @@ class InputList:
         Raises:
             InputError: the list is missing, empty or broken, or none of its rows can be used.
         """
-        if spec.lower().endswith(".parquet") and paths.exists(spec) and _digest_of(spec, cls.FORM):
+        if spec.lower().endswith(".parquet") and paths.exists(spec) and _metadata(spec, cls.FORM):
             return cls(spec, cache_dir)
-        out = os.path.join(cache_dir, "indexed", fingerprint(spec, cls.FORM), f"{cls.FORM.name}.parquet")
+        # An index of another version is no use, and stays for whoever still reads it.
+        folder = os.path.join(cache_dir, "indexed", f"{fingerprint(spec, cls.FORM)}-v{VERSION}")
+        out = os.path.join(folder, f"{cls.FORM.name}.parquet")
         if paths.exists(out):
             return cls(out, cache_dir)
         return cls(out, cache_dir, index_inputs(spec, cls.FORM, out))
@@ -162,8 +166,8 @@ class Order:
             yield batch, rows[batch]
 
 
-def _digest_of(path: str, form: Form) -> str:
-    """The digest of an index of `form`; empty where `path` is a table that is no index.
+def _metadata(path: str, form: Form) -> dict[bytes, bytes]:
+    """What an index of `form` says of itself; empty where `path` is a table that is no index.
 
     Raises:
         InputError: it is no Parquet file, or an index of another kind or version.
@@ -178,13 +182,13 @@ def _digest_of(path: str, form: Form) -> str:
         said = str(error).splitlines()[0]
         raise InputError(f"{path}: not a Parquet file that can be read ({said}); write it again") from error
     if VERSION_KEY not in found:
-        return ""
+        return {}
     version, name = found[VERSION_KEY].decode("utf-8", "replace"), found.get(FORM_KEY, b"").decode("utf-8", "replace")
     if version != VERSION:
         raise InputError(f"{path}: an index of version {version}, this reads {VERSION}; name the list it was made of")
     if name != form.name:
         raise InputError(f"{path}: an index of {name}, not of {form.name}; name a list of {form.name}")
-    return found.get(DIGEST_KEY, b"").decode()
+    return found
 
 
 def _mapped(path: str, arrow: str, form: Form) -> pa.RecordBatch:

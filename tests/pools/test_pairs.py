@@ -264,16 +264,16 @@ def test_an_index_of_prompts_is_no_index_of_pairs(tmp_path: Path) -> None:
 
 def test_moving_a_list_keeps_its_plans(tmp_path: Path, pictures: list[str]) -> None:
     path = listed(tmp_path, *(pair(pictures[i], pictures[i + 1], id=f"{i}") for i in range(5)))
-    before = planner(path, tmp_path / "cache", share=0.5)
+    before = plans(planner(path, tmp_path / "cache", share=0.5))["train"]
     moved = tmp_path / "moved"
     moved.mkdir()
     (tmp_path / "images").rename(moved / "images")
     Path(path).rename(moved / "pairs.jsonl")
-    after = planner(str(moved / "pairs.jsonl"), tmp_path / "cache", share=0.5)
-    stay = ("id", "ordinal", "seed", "rewrites")
-    assert [[getattr(p, n) for n in stay] for p in plans(after)["train"]] == [
-        [getattr(p, n) for n in stay] for p in plans(before)["train"]
-    ]
+    after = plans(planner(str(moved / "pairs.jsonl"), tmp_path / "cache", share=0.5))["train"]
+    for one, other in zip(before, after, strict=True):
+        assert all(getattr(one, name) == getattr(other, name) for name in ("id", "ordinal", "seed", "rewrites"))
+        assert other.pair is not None
+        assert all(image_bytes(image) for image in other.pair.images), "it looks where the images were"
 
 
 def test_samples_take_a_prefix(tmp_path: Path, pictures: list[str]) -> None:
