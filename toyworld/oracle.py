@@ -59,9 +59,12 @@ def read(image: Image.Image) -> Picture:
 
     Anything that is no thing of the drawn world is not seen; a scene is always named, as the nearest known.
     """
-    square = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    scene, light = read_ground(square)
-    pixels: Pixels = np.asarray(square).astype(np.float32)
+    scale = _SIDE / min(image.size)
+    # The shorter side is brought to one length; beyond 5:2 things are narrowed rather than all enlarged.
+    size = tuple(min(round(scale * side), _SIDE * 5 // 2) for side in image.size)
+    even = image.convert("RGB").resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    scene, light = read_ground(even)
+    pixels: Pixels = np.asarray(even).astype(np.float32)
     pixels = (pixels / np.array(LIGHTS[light], dtype=np.float32)).clip(0, 255)
     things = [_named(seen, pixels) for seen in sightings(pixels, scene)]
     return Picture(tuple(sorted(things, key=lambda t: (round(t.centre[1], 2), t.centre[0]))), scene, light)

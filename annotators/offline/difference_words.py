@@ -6,7 +6,7 @@ from annotators.offline.changes import Change, Differences
 from annotators.offline.grammar import joined
 
 NOTHING = "Both images look the same."
-_WHERE = {
+WHERE = {
     "upper left": "in the upper left",
     "top": "at the top",
     "upper right": "in the upper right",
@@ -71,7 +71,7 @@ def detailed(d: Differences) -> str:
 
 def _sights(change: Change, d: Differences) -> tuple[str, str]:
     """What stands there in the first image, and in the second."""
-    where = _WHERE[change.place]
+    where = WHERE[change.place]
     if change.kind == "scene":
         old, new = d.background
         return (
@@ -85,7 +85,7 @@ def _sights(change: Change, d: Differences) -> tuple[str, str]:
         return f"{where}, {_things(change)} ({size})", f"{where}, nothing but the surroundings"
     if change.kind == "moved":
         thing = _things(change)
-        return f"{where}, {thing} ({size})", f"{_WHERE[change.to_place]}, {thing}"
+        return f"{where}, {thing} ({size})", f"{WHERE[change.to_place]}, {thing}"
     if change.kind == "shaded":
         return f"{where}, {_colours(change.before)} ({size})", f"{where}, {_colours(change.after)} in another light"
     new = change.new_name or change.name
@@ -105,11 +105,11 @@ def _quantity(change: Change) -> str:
     else:
         what = f"{number} things in {_colours(change.before or change.after)}"
     be = "is" if change.count == 1 else "are"
-    return f"{_capital(what)} {be} {verb} {_WHERE[change.place]}, about {_percent(change.share)} of the image"
+    return f"{_capital(what)} {be} {verb} {WHERE[change.place]}, about {_percent(change.share)} of the image"
 
 
 def _shape(change: Change) -> str:
-    where, size = _WHERE[change.place], _percent(change.share)
+    where, size = WHERE[change.place], _percent(change.share)
     if change.kind == "replaced":
         old, new = _one(change.name, change.before), _one(change.new_name, change.after)
         lettering = "Lettering, " if change.text else ""
@@ -127,7 +127,7 @@ def _surface(change: Change, d: Differences) -> str:
         if old:
             return f"The background changes from {old} to {new}"
         return f"The background changes from {_colours(change.before)} to {_colours(change.after)}"
-    where, size = _WHERE[change.place], _percent(change.share)
+    where, size = WHERE[change.place], _percent(change.share)
     if change.kind == "shaded":
         return f"A shadow or light falls otherwise {where}, about {size} of the image"
     what = f"the {change.name}" if change.name else "a surface"
@@ -143,7 +143,7 @@ def _moved(change: Change) -> str:
     else:
         dx, dy = change.shift
         way = ("to the right" if dx > 0 else "to the left") if abs(dx) > abs(dy) else ("down" if dy > 0 else "up")
-        way += f", staying {_WHERE[change.place]}"
+        way += f", staying {WHERE[change.place]}"
     thing = f"the {change.name}" if change.name else _things(change)
     return f"{_capital(thing)} moved {way}{grown}"
 

@@ -53,3 +53,13 @@ def surface(kind: str) -> str:
 def parts(kind: str) -> list[str]:
     """The small parts of a kind of thing: `["eyes", "ears", ...]`."""
     return list(_file()["details"][kind]["parts"])
+
+
+@lru_cache(maxsize=8)
+def listed_words(section: str) -> dict[str, str]:
+    """A section of lists turned round: `listed_words("drawn_as")` is `{"kitten": "cat", ...}`; the first list wins."""
+    found: dict[str, str] = {}
+    for name, listed in _file()[section].items():
+        for word in listed.split():
+            found.setdefault(word, name)
+    return found

@@ -121,7 +121,7 @@ class NounPhrase:
         front = re.match(rf"(?:(?:{_BEFORE_COLOURS})\s)*", self.noun)
         at = front.end() if front else 0
         noun = f"{self.noun[:at]}{colour} {self.noun[at:]}"
-        article = _a(noun) if self.article in ("a", "an") and not self.pair else self.article
+        article = article_of(noun) if self.article in ("a", "an") and not self.pair else self.article
         return replace(self, noun=noun, article=article)
 
 
@@ -176,7 +176,7 @@ def _after_colon(text: str) -> tuple[str, str]:
     if not match:
         return head, ""
     thing, where, other = match.groups()
-    return head, f"with {_a(thing)} {thing} {where} {_a(other)} {other}"
+    return head, f"with {article_of(thing)} {thing} {where} {article_of(other)} {other}"
 
 
 def _without_tail(text: str) -> str:
@@ -256,9 +256,9 @@ def _articled(noun: str, article: str, proper: bool, detail: str) -> NounPhrase:
     if not article and noun in _UNIQUE:
         article = "the"
     if not article and not plural:
-        article = "some" if head.lower() in _SOME else _a(noun)
+        article = "some" if head.lower() in _SOME else article_of(noun)
         article = "" if head.lower() in _MASS and article != "some" else article
-    return NounPhrase(_a(noun) if article in ("a", "an") else article, noun, plural, proper, detail)
+    return NounPhrase(article_of(noun) if article in ("a", "an") else article, noun, plural, proper, detail)
 
 
 def _named(noun: str, parts: list[str], detail: str) -> NounPhrase:
@@ -269,7 +269,7 @@ def _named(noun: str, parts: list[str], detail: str) -> NounPhrase:
     if parts[-1][0].islower():
         return NounPhrase("the", noun, _is_plural(parts[-1], parts), False, detail)
     if parts[-1].isdigit():
-        return NounPhrase(_a(noun), noun, False, False, detail)
+        return NounPhrase(article_of(noun), noun, False, False, detail)
     return NounPhrase(
         "the" if parts[-1].lower() in _THE_NAMES and len(parts[0]) > 1 and noun != "Earth" else "",
         noun,
@@ -305,7 +305,7 @@ def _exact(phrase: NounPhrase, subject: str) -> NounPhrase:
         noun = " ".join(parts)
     else:
         return phrase
-    return replace(phrase, noun=noun, article=phrase.article if phrase.pair else _a(noun))
+    return replace(phrase, noun=noun, article=phrase.article if phrase.pair else article_of(noun))
 
 
 def _slug_words(slug: str) -> list[str]:
@@ -316,10 +316,10 @@ def _slug_words(slug: str) -> list[str]:
 def _plain(noun: str) -> NounPhrase:
     parts = noun.split()
     plural = _is_plural(parts[-1], parts)
-    return NounPhrase("" if plural else _a(noun), noun, plural)
+    return NounPhrase("" if plural else article_of(noun), noun, plural)
 
 
-def _a(noun: str) -> str:
+def article_of(noun: str) -> str:
     """`a` or `an` by the sound that the noun begins with."""
     word = noun.split()[0].lower()
     if re.match(r"(?:uni|use|usu|eu|ur(?!n)|one\b|once|ufo)", word):

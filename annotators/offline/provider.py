@@ -1,5 +1,6 @@
 """The provider `offline`: rules instead of models, for free, without a network; dispatches by role and world.
 
+FIRM's prompts, which `Facts.asks` names, are answered in `firm`, whatever the world; all others here.
 It reads `Request.facts` (plan, instruction, draw, focus) and the references' pixels, never the rendered prompt. Its
 text answers are made again on each run; its painted targets are kept in the ledger like any other image answer,
 under a key that holds this provider's version.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from annotators.config import ModelConfig
 from annotators.errors import FinalError
 from annotators.interface import Capabilities, Facts, RawAnswer, Request
+from annotators.offline import firm
 from annotators.registry import World
 from schemas.errors import ImageError
 from schemas.plan import Plan
@@ -58,10 +60,11 @@ class OfflineProvider:
             reads_facts=True,
             remote=False,
             stores_text=False,
-            roles=("writer", "reasoner", "painter"),
+            roles=("writer", "reasoner", "painter", *firm.ROLES),
             # A little more than there are cores, so that none waits for the next request.
             in_flight=(os.cpu_count() or 1) + 2,
         )
+        self._firm = firm.FirmRules()
         rules = _ToyRules() if world == "toyworld" else _PhotoRules()
         self._rules: dict[str, Rule] = {
             "writer": rules.write,
@@ -76,11 +79,13 @@ class OfflineProvider:
         """The answer, made on the calling thread.
 
         Raises:
-            FinalError: `no_cutout`, `infeasible`, or the reason why a reference cannot be read.
+            FinalError: `bad_request`, `no_cutout`, `infeasible`, or the reason why a reference cannot be read.
         """
-        if request.facts.plan is None:
-            raise FinalError("bad_request", f"the offline {request.role} needs the plan among the facts")
         try:
+            if request.facts.asks.startswith("firm/"):
+                return self._firm.answer(request, _as_jpeg)
+            if request.facts.plan is None or request.role not in self._rules:
+                raise FinalError("bad_request", f"the offline {request.role} needs the plan among the facts")
             return self._rules[request.role](request, request.facts, request.facts.plan)
         except ImageError as error:
             raise FinalError(error.reason, error.detail) from error
