@@ -21,7 +21,6 @@ from annotators.tokens import painted_tokens, request_tokens, text_tokens
 from pipelines.assumed import Span, answer_text, thinking_tokens
 from schemas.draft import ErrorClass
 from schemas.errors import InputError
-from schemas.plan import Plan
 from schemas.references import ImageRef
 from schemas.usage import Usage
 
@@ -66,26 +65,34 @@ def seats_of(models: ModelsConfig, roles: Sequence[str]) -> dict[str, list[Seat]
     }
 
 
-def asks_of(recipe: Any, plans: Sequence[Plan], seats: Mapping[str, Sequence[Seat]], prices: Lanes) -> list[list[Ask]]:
-    """For each plan what it asks; nothing for one that no model can take, which is rejected before anything is paid."""
+def asks_of(
+    recipe: Any, judge: Any, plans: Sequence[Any], seats: Mapping[str, Sequence[Seat]], prices: Lanes
+) -> list[list[Ask]]:
+    """For each plan what it asks; nothing for one that no model can take, which is rejected before anything is paid.
+
+    Args:
+        judge: what is asked about a draft after the filters; None where nothing is.
+    """
 
     async def everything() -> list[list[Ask]]:
-        return [await _asks(recipe, plan, seats, prices) for plan in plans]
+        return [await _asks(recipe, judge, plan, seats, prices) for plan in plans]
 
     return asyncio.run(everything())
 
 
-async def _asks(recipe: Any, plan: Plan, seats: Mapping[str, Sequence[Seat]], prices: Lanes) -> list[Ask]:
+async def _asks(recipe: Any, judge: Any, plan: Any, seats: Mapping[str, Sequence[Seat]], prices: Lanes) -> list[Ask]:
     models = _AssumedModels(plan, seats, prices)
     with suppress(Failure):  # what it had asked by then is paid all the same
-        await recipe(plan, models)
+        draft = await recipe(plan, models)
+        if judge is not None:
+            await judge(draft, models)
     return models.asks
 
 
 class _AssumedModels:
     """`annotators.interface.Models` that asks nobody and notes what it was asked."""
 
-    def __init__(self, plan: Plan, seats: Mapping[str, Sequence[Seat]], prices: Lanes) -> None:
+    def __init__(self, plan: Any, seats: Mapping[str, Sequence[Seat]], prices: Lanes) -> None:
         self._plan, self._seats, self._prices = plan, seats, prices
         self.asks: list[Ask] = []
         self.usage: dict[str, Usage] = {}
@@ -105,7 +112,9 @@ class _AssumedModels:
         schema = answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
         request = Request(role, "", tuple(prompt.messages), schema, draw=draw)
         config = self._config(request)
-        texts = [answer_text(role, self._plan, size) for size in ("low", "expected", "high")]
+        texts = [
+            answer_text(role, self._plan, size, prompt.id, facts.checklist) for size in ("low", "expected", "high")
+        ]
         self._note(request, config, Span(*(text_tokens(text) for text in texts)))
         parsed = texts[1] if answer is None else schema.model_validate_json(texts[1]) if schema else answer(texts[1])
         return Answer(parsed=parsed, text=texts[1], model=config.model, key="")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from annotators.config import ModelConfig
-from schemas.plan import Length, Plan
+from schemas.judgements import Checklist
+from schemas.plan import Length
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ TEXT = Span(0.9, 1.0, 1.15)
 KEPT_PLANS = Span(0.9, 0.97, 1.0)
 """Share of plans for which the writer finds an instruction; the others cost one call."""
 
+FILTERED = Span(0.6, 0.8, 0.95)
+"""Share of drafts that filters keep, which are all that a judge is asked about; Re-Align's paper keeps about 0.8."""
+
 REPAIRED = Span(1.0, 1.02, 1.08)
 """Answers paid for one that is used: repairs of those that break their schema or the grammar."""
 
@@ -63,6 +68,9 @@ _WORDS = {
     Length.LONG: Span(48, 65, 95),
 }
 _CAPTION, _RELATION, _OTHER = Span(18, 32, 58), Span(9, 16, 28), Span(40, 120, 300)
+# FIRM: what its prompts ask for.
+_OBVIOUS, _DETAILED, _REWRITING = Span(40, 90, 180), Span(70, 170, 400), Span(8, 16, 30)
+_REASONING, _MARK, _ANALYSIS, _ITEMS = Span(25, 50, 100), Span(14, 24, 45), Span(30, 55, 110), Span(4, 6, 10)
 _PROSE = (
     "the", "copper", "lantern", "beside", "a", "worn", "stone", "wall", "takes", "on", "the", "soft", "evening",
     "light", "and", "its", "scratched", "rim", "shows", "against", "the", "striped", "awning", "behind", "it",
@@ -84,19 +92,38 @@ def prose(words: float) -> str:
     return " ".join(_PROSE[i % len(_PROSE)] for i in range(count))
 
 
-def answer_text(role: str, plan: Plan, size: str) -> str:
+def answer_text(role: str, plan: Any, size: str, asks: str = "", checklist: Checklist | None = None) -> str:
     """An answer of `role` that its parser takes.
 
     Args:
         size: `low`, `expected` or `high`.
+        asks: the prompt, where a role has several.
+        checklist: what a judgement goes through.
     """
-    references = range(1, len(plan.references) + 1)
     if role == "writer":
         return json.dumps({"feasible": True, "reason": "", "instruction": _some(_WORDS[plan.wording.length], size)})
     if role == "reasoner":
+        references = range(1, len(plan.references) + 1)
         relations = (f"<relation_{i}>{_some(_RELATION, size)} is from image_{i}.</relation_{i}>" for i in references)
         return f"<out_caption>{_some(_CAPTION, size)}.</out_caption>{''.join(relations)}"
-    return _some(_OTHER, size)
+    if role == "rewriter":
+        return json.dumps({"instruction": _some(_REWRITING, size)})
+    if role == "planner":
+        return _checklist(size)
+    if role == "judge" and asks == "firm/quality":
+        return json.dumps({"reasoning": _some(_REASONING, size), "aesthetics": 4, "technical": 4, "structure": 4})
+    if role == "judge" and checklist is not None:
+        marks = (f"{n}. [x]: {_some(_MARK, size)}. Verdict: met" for n in range(1, len(checklist.criteria) + 1))
+        ending = f"Final Analysis: {_some(_ANALYSIS, size)}.\n\nFinal Alignment Rating: 5\n\\boxed{{5}}"
+        return "\n".join([*marks, ending])
+    if role == "judge":
+        return json.dumps({"reasoning": _some(_REASONING, size), "score": [4]})
+    return _some(_OBVIOUS if asks == "firm/obvious" else _DETAILED if asks == "firm/detailed" else _OTHER, size)
+
+
+def _checklist(size: str) -> str:
+    items = round(getattr(_ITEMS, size))
+    return "\n".join(f"{n}. [{prose(2)}]:\n- {prose(9)}?\n- {prose(9)}?" for n in range(1, items + 1))
 
 
 def thinking_tokens(config: ModelConfig) -> Span:

@@ -12,7 +12,17 @@ from annotators.lanes import limits_of
 from annotators.limits import Limits
 from annotators.prices import Price, PriceList, price_notes, prices_of
 from pipelines.asks import Ask, asks_of, seats_of
-from pipelines.assumed import KEPT_PLANS, REPAIRED, SECONDS, SENT, TEXT, THINKING_PER_SECOND, Span, thinking_tokens
+from pipelines.assumed import (
+    FILTERED,
+    KEPT_PLANS,
+    REPAIRED,
+    SECONDS,
+    SENT,
+    TEXT,
+    THINKING_PER_SECOND,
+    Span,
+    thinking_tokens,
+)
 from pipelines.config import RunConfig
 from pipelines.datasets import open_work
 from schemas.errors import InputError
@@ -130,7 +140,7 @@ class Sampled:
             looked_at += self.work.plans(split, ordinals)
         self.whole = sum(planned.values())
         self.plans, self.weights = stratified(looked_at, count, self.whole)
-        self.asks = asks_of(self.recipe, self.plans, seats, self.prices)
+        self.asks = asks_of(self.recipe, self.work.judge(), self.plans, seats, self.prices)
 
     def by_model(self, at: int) -> dict[str, dict[str, float]]:
         """What the plan at that place asks by the rules: {model: {calls, tokens_in, tokens_out}}."""
@@ -177,26 +187,35 @@ def estimate(sampled: Sampled, measured: Mapping[str, Ratios] | None = None, not
         for ask in asks:
             grouped.setdefault((ask.role, ask.config.lane), []).append((ask, weight))
     rows = [
-        _row(role, asks, sampled.prices[lane], (measured or {}).get(asks[0][0].config.model))
+        _row(role, asks, sampled.prices[lane], (measured or {}).get(asks[0][0].config.model), _reached(role, roles))
         for (role, lane), asks in sorted(grouped.items(), key=lambda item: (roles.index(item[0][0]), item[0][1]))
     ]
     rejected = sum(weight for asks, weight in zip(sampled.asks, sampled.weights, strict=True) if not asks)
     said = [*notes, *price_notes(config.models, roles, sampled.price_list)]
     if rejected:
         said.append(
-            f"{rejected / sampled.whole:.0%} of the plans show more references than any painter takes, "
+            f"{rejected / sampled.whole:.0%} of the plans cannot be asked (more references than any painter takes, unusable input) "
             "and are rejected before anything is paid"
         )
     return Estimate(sampled.whole, tuple(rows), tuple(_paces(rows, sampled.limits)), tuple(said))
 
 
-def _row(role: str, asks: Sequence[tuple[Ask, float]], price: Price | None, ratios: Ratios | None) -> Row:
+def _reached(role: str, roles: Sequence[str]) -> Span:
+    """The share of plans that come as far as a role: in Re-Align the writer may end one, and filters end others."""
+    if "writer" not in roles or role == "writer":
+        return Span.of(1)
+    return KEPT_PLANS if role in ("reasoner", "painter") else KEPT_PLANS * FILTERED
+
+
+def _row(
+    role: str, asks: Sequence[tuple[Ask, float]], price: Price | None, ratios: Ratios | None, reached: Span
+) -> Row:
     config, image = asks[0][0].config, asks[0][0].image
     clean = sum(weight for _, weight in asks)
     ruled_in = sum(ask.tokens_in * weight for ask, weight in asks)
     ruled_out = sum((ask.tokens_out * weight for ask, weight in asks), Span.of(0))
     if ratios is None:
-        times = REPAIRED * (Span.of(1) if role == "writer" else KEPT_PLANS)
+        times = REPAIRED * reached
         calls, tokens_in, tokens_out = Span.of(clean) * times, TEXT * ruled_in * times, ruled_out * times
     else:
         calls, tokens_in = ratios.calls * clean, ratios.tokens_in * ruled_in

@@ -46,9 +46,12 @@ class FirmEditWork:
     def recipe(self) -> Callable[..., Any]:
         return firm_edit.Recipe(EditCritic(self.catalogue))
 
+    def judge(self) -> None:
+        return None
+
     def prompts(self) -> dict[str, str]:
         names = ["obvious", "detailed", *(["rewriter"] if self.config.rewrites.share else [])]
-        return _hashes(self.catalogue.hashes(), [*names, *(d for d in map(str, firm_edit.DIMENSIONS)), *_STUDENT_EDIT])
+        return _hashes(self.catalogue.hashes(), [*names, *map(str, firm_edit.DIMENSIONS), *_STUDENT_EDIT])
 
     def shaping(self) -> dict[str, Any]:
         return {
@@ -92,6 +95,9 @@ class FirmGenWork:
     def notes(self) -> dict[str, str]:
         kin = kinship(self.config.models.painter, self.config.models.judge) if self.painted else ""
         return {"judge": kin} if kin else {}
+
+    def judge(self) -> None:
+        return None
 
     def prompts(self) -> dict[str, str]:
         quality = ["quality"] if self.config.quality else []

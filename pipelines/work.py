@@ -55,6 +55,10 @@ class Work(Protocol):
 
     def recipe(self) -> Callable[..., Any]: ...
 
+    def judge(self) -> Callable[..., Any] | None:
+        """What is asked about a draft that the filters kept; None where nothing is."""
+        ...
+
     def prompts(self) -> dict[str, str]:
         """The hash of each prompt that the recipe may render."""
         ...
