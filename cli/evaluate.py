@@ -39,7 +39,7 @@ ImageRoot = Annotated[
     str | None, typer.Option(metavar="DIR", help="With --judge: what the records' image paths are relative to.")
 ]
 Outputs = Annotated[
-    str | None, typer.Option(metavar="DIR", help="With --judge: the images to judge, as TASK_TYPE/KEY.png.")
+    str | None, typer.Option(metavar="DIR", help="With --judge: the images to judge, as TASK_TYPE/KEY.png below it.")
 ]
 
 
@@ -81,14 +81,16 @@ def evaluate_omnicontext(
     seed: Seed = 0,
 ) -> None:
     """PF, SC and Overall per task type and their average; FILE may be a folder of TASK_TYPE/score.jsonl."""
-    from cli.judging import judge_contexts, no_judge
+    from cli.judging import judge_outputs, no_judge
     from evaluation.omnicontext import omnicontext
 
     if judge is None:
         no_judge(bench=bench, outputs=outputs, image_root=image_root)
         run(lambda: omnicontext(scores, language, resamples, seed), json)
         return
-    judged = judge_contexts("OmniContext", judge, scores, bench, outputs, image_root, language)
+    from evaluation.omnicontext_judge import OMNICONTEXT
+
+    judged = judge_outputs(OMNICONTEXT, judge, scores, bench, outputs, image_root, language)
     run(lambda: judged.beside(omnicontext(scores, language, resamples, seed)), json)
 
 
@@ -105,25 +107,43 @@ def evaluate_dreamomni2(
     seed: Seed = 0,
 ) -> None:
     """PF, SC and Overall for add, replace, global, local and generation; records as OmniContext's."""
-    from cli.judging import judge_contexts, no_judge
-    from evaluation.omnicontext import dreamomni2, group_of
+    from cli.judging import judge_outputs, no_judge
+    from evaluation.omnicontext import dreamomni2
 
     if judge is None:
         no_judge(bench=bench, outputs=outputs, image_root=image_root)
         run(lambda: dreamomni2(scores, language, resamples, seed), json)
         return
-    judged = judge_contexts("DreamOmni2Bench", judge, scores, bench, outputs, image_root, language, group_of)
+    from evaluation.omnicontext_judge import DREAMOMNI2
+
+    judged = judge_outputs(DREAMOMNI2, judge, scores, bench, outputs, image_root, language)
     run(lambda: judged.beside(dreamomni2(scores, language, resamples, seed)), json)
 
 
 @evaluate_app.command("gedit")
 def evaluate_gedit(
-    scores: Scores, language: Language = "en", json: Json = None, resamples: Resamples = 1000, seed: Seed = 0
+    scores: ScoresOrNew,
+    language: Language = "en",
+    judge: JudgeBy = None,
+    bench: Bench = None,
+    outputs: Outputs = None,
+    image_root: ImageRoot = None,
+    json: Json = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
 ) -> None:
     """G_SC, G_PQ and G_O of GEdit-Bench per group, over all samples and over the intersection."""
+    from cli.judging import judge_outputs, no_judge
     from evaluation.edits import gedit
 
-    run(lambda: gedit(scores, language, resamples, seed), json)
+    if judge is None:
+        no_judge(bench=bench, outputs=outputs, image_root=image_root)
+        run(lambda: gedit(scores, language, resamples, seed), json)
+        return
+    from evaluation.gedit_judge import GEDIT
+
+    judged = judge_outputs(GEDIT, judge, scores, bench, outputs, image_root, language)
+    run(lambda: judged.beside(gedit(scores, language, resamples, seed)), json)
 
 
 @evaluate_app.command("imgedit")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
+    from evaluation.judged_outputs import OutputBenchmark
     from evaluation.judging import Judged, Judging
-    from evaluation.omnicontext_judge import ContextSample
-    from evaluation.records import Records
 
 _POLL = 0.25
+_ROLES = ("judge",)
 
 
 def judge_firm_bench(config_path: str, gt: str, pred: str, bench: str | None, image_root: str | None) -> Judged:
@@ -29,7 +29,7 @@ def judge_firm_bench(config_path: str, gt: str, pred: str, bench: str | None, im
     from evaluation.judged_images import Workspace, some_exist
     from evaluation.judging import Judging, writable
 
-    config = judge_config(config_path, ("judge",))
+    config = judge_config(config_path, _ROLES)
     writable(pred, "--pred", gt, bench, config_path)
     samples = firm_judge.firm_samples(gt, bench, image_root, config.seed)
     roles = firm_judge.roles_of(samples, config.way)
@@ -41,39 +41,34 @@ def judge_firm_bench(config_path: str, gt: str, pred: str, bench: str | None, im
         return _judged(judging, pred, "--pred", firm_judge.firm_records)
 
 
-def judge_contexts(
-    benchmark: str,
+def judge_outputs(
+    benchmark: OutputBenchmark,
     config_path: str,
     scores: Sequence[str],
     bench: str | None,
     outputs: str | None,
     image_root: str | None,
     language: str,
-    group_of: Callable[[Records, int], str] | None = None,
 ) -> Judged:
-    """Have outputs judged the way of OmniContext, and write the official records to the one file in `scores`.
+    """Have the outputs of a benchmark judged, and write its records to the one file in `scores`.
 
     Raises:
         PlumblineError: bad input, or the models stop it.
     """
-    from evaluation import omnicontext_judge as contexts
     from evaluation.judge_config import judge_config, network_only
     from evaluation.judged_images import Workspace, some_exist
     from evaluation.judging import Judging, writable
 
     if bench is None or outputs is None or len(scores) != 1:
         raise InputError("--judge: needs --bench (the records), --outputs (the images), and one --scores (to write)")
-    config = judge_config(config_path, contexts.ROLES)
-    network_only(config, config_path, benchmark)
+    config = judge_config(config_path, _ROLES)
+    network_only(config, config_path, benchmark.title)
     writable(scores[0], "--scores", bench, config_path)
     with Workspace() as workspace:
-        samples: list[ContextSample] = contexts.context_samples(
-            bench, outputs, image_root, workspace, language, config.seed, group_of
-        )
+        samples = benchmark.samples(bench, outputs, image_root, workspace, language, config.seed)
         some_exist("--outputs", [sample.output for sample in samples])
-        recipe = contexts.ContextJudge.of(config, workspace)
-        judging = Judging(config, config_path, contexts.ROLES, recipe, samples, scores[0])
-        return _judged(judging, scores[0], "--scores", contexts.context_records)
+        judging = Judging(config, config_path, _ROLES, benchmark.recipe(config, workspace), samples, scores[0])
+        return _judged(judging, scores[0], "--scores", benchmark.records)
 
 
 def no_judge(**options: str | None) -> None:

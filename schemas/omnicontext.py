@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 LOWEST, HIGHEST = 0, 10
 
 
-def _one_score(value: Any) -> Any:
+def one_score(value: Any) -> Any:
     """The number behind `7`, `7.0`, `"7"` or `[7]`; anything else as it is, for the bounds to refuse."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         value = value[0]
@@ -33,7 +33,7 @@ class ContextJudgement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, title="ContextJudgement")
 
     reasoning: str = Field(min_length=1, max_length=4000)
-    score: Annotated[int, BeforeValidator(_one_score), Field(ge=LOWEST, le=HIGHEST)] = Field(
+    score: Annotated[int, BeforeValidator(one_score), Field(ge=LOWEST, le=HIGHEST)] = Field(
         description="one whole number from 0 to 10"
     )
 

@@ -543,6 +543,65 @@ def test_dreamomni2_is_judged_alike_and_its_categories_are_checked_first(bench: 
     assert len(judge.asked) == asked
 
 
+# --- GEdit-Bench
+
+
+def gedits(bench: Bench, *records: tuple[str, str, str]) -> None:
+    """Edits by (group, key, language), each with its original and its output."""
+    found = []
+    for n, (group, key, language) in enumerate(records):
+        bench.image(f"src/{key}.png", 20 * n, (300, 200))
+        bench.image(f"outputs/fullset/{group}/{language}/{key}.png", 250 - 30 * n, (400, 400))
+        found.append(
+            {
+                "key": key,
+                "task_type": group,
+                "instruction": f"edit {key}",
+                "instruction_language": language,
+                "Intersection_exist": n == 0,
+                "input_image": f"src/{key}.png",
+            }
+        )
+    bench.lines("bench.jsonl", *found)
+
+
+def four_scores(text: str) -> str:
+    semantics = {"reasoning": "r", "success": 9, "restraint": 4}
+    return json.dumps(semantics if "carried out" in text else {"reasoning": "q", "naturalness": 9, "artifacts": 10})
+
+
+def test_gedit_is_judged_by_both_sub_scores(bench: Bench, judge: Scripted) -> None:
+    gedits(bench, ("color_alter", "a", "en"), ("subject-add", "b", "en"), ("subject-add", "b", "cn"))
+    judge.reply = said(lambda text: "four" if "edit b" in text else four_scores(text))
+    report = bench.contexts(name="gedit")
+    first, second = bench.read("score.jsonl")
+    assert (first["SC"], first["PQ"], first["intersection_exist"]) == ([9, 4], [9, 10], True)
+    assert second["SC"] is None and second["PQ"] == [9, 10] and second["SC_reason"].startswith("failed: schema")
+    rows = {row["group"]: row for row in report["tables"]["by_group"]}
+    assert [rows["color_alter"][name]["value"] for name in ("G_SC", "G_PQ", "G_O")] == [4, 9, 6]
+    assert counted(report) == {"schema": 1} and rows["subject-add"]["failed"] == 1
+    images = sorted("\n".join(shown(got)).count("[image]") for got in judge.asked if "edit b" not in str(got.json))
+    assert images == [1, 1, 2], "quality sees the edit alone"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"task_type": "dance"}, "line 1: task_type is 'dance'; GEdit-Bench's groups are background_change"),
+        ({"input_image": ["src/a.png", "src/a.png"]}, "line 1: input_image holds 2 images; one is wanted"),
+        ({"input_image": None}, "line 1: input_image must be a list of images"),
+    ],
+)
+def test_broken_records_of_gedit_end_in_one_line(
+    change: dict[str, Any], said: str, bench: Bench, judge: Scripted
+) -> None:
+    gedits(bench, ("color_alter", "a", "en"))
+    bench.lines("bench.jsonl", {**bench.read("bench.jsonl")[0], **change})
+    with pytest.raises(InputError) as caught:
+        bench.contexts(name="gedit")
+    assert said in str(caught.value) and not judge.asked
+
+
 # --- the configuration
 
 
