@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cli.making import POLL, interrupts
+from cli.watching import UNWATCHED
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ def run(path: str, out: str, json: str | None, settings: list[str]) -> None:
     """Hold the exam that a configuration describes and say what came of it."""
     from cli.evaluate import run as say
     from evaluation.exam.config import ExamConfig
-    from evaluation.exam.holding import hold, price_lines
+    from evaluation.exam.holding import checked, hold
     from evaluation.exam.results import report_of
     from storage.configs import load
 
     config = load(ExamConfig, path, settings)
-    for line in price_lines(config, path):
+    for line in checked(config, path):
         _note(line)
-    exam = hold(config, out, watched=watched)
+    with UNWATCHED.begun(out, 0):
+        exam = hold(config, out, watched=watched)
     report = report_of(exam.sheets)
     _write(exam, report, out)
     say(lambda: report, json)

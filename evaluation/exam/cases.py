@@ -105,8 +105,8 @@ def cases_of(seed: int, count: int) -> list[Case]:
 
 def _edit(seed: int, index: int) -> EditCase:
     kind, turn = _KINDS[index % len(_KINDS)], index // len(_KINDS)
-    levels = _EXECUTION[kind]
-    wanted = levels[turn % len(levels)]
+    levels, start = _EXECUTION[kind], index % len(_KINDS)  # kinds begin at different scores, for small exams' sake
+    wanted = levels[(start + turn) % len(levels)]
     turns = turn // len(levels)
     rng = random.Random(f"exam edit {seed} {index}")
     if kind is Kind.IDENTICAL:
@@ -116,7 +116,8 @@ def _edit(seed: int, index: int) -> EditCase:
     elif kind is Kind.ATTRIBUTE and wanted == 4:
         consistency = (5, 4)[turns % 2]  # a thing of the wrong size needs room
     else:
-        consistency = _CONSISTENCY[turns % len(_CONSISTENCY)]
+        shift = turns if len(levels) == len(_CONSISTENCY) else 0  # else the two would go round in step
+        consistency = _CONSISTENCY[(turn + shift) % len(_CONSISTENCY)]
     made = edit_of(str(kind), wanted, consistency, rng)
     back = made.inverse if wanted == 5 or kind is Kind.IDENTICAL else ""
     truth = {Dimension.EXECUTION: wanted, Dimension.CONSISTENCY: consistency}
@@ -126,7 +127,7 @@ def _edit(seed: int, index: int) -> EditCase:
 
 def _prompt(seed: int, index: int) -> PromptCase:
     kind, turn = _KINDS[index % len(_KINDS)], index // len(_KINDS)
-    levels = _FOLLOWING[kind]
-    wanted = levels[turn % len(levels)]
+    levels, start = _FOLLOWING[kind], index % len(_KINDS)
+    wanted = levels[(start + turn) % len(levels)]
     text, shown = prompt_of(str(kind), wanted, random.Random(f"exam prompt {seed} {index}"))
     return PromptCase(index, kind, text, {Dimension.INSTRUCTION_FOLLOWING: wanted}, shown)

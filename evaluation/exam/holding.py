@@ -18,6 +18,7 @@ from evaluation.exam.sitting import Make, Sat, Sitting, questions
 from prompts.catalogue import Catalogue
 from schemas.errors import InputError
 
+FAMILY = "firm"
 Watched = Callable[[str, Sitting], list[Sat]]
 
 
@@ -30,13 +31,15 @@ class Exam:
     sheets: dict[str, list[Sat]]
 
 
-def price_lines(config: ExamConfig, path: str) -> list[str]:
-    """One line for each model whose dollars are not counted.
+def checked(config: ExamConfig, path: str) -> list[str]:
+    """One line for each model whose dollars are not counted, once all that can be is known to be sound.
 
     Raises:
-        InputError: as `hold` for the models, or a budget in dollars and a model without a price.
+        InputError: names `path`: a model that cannot be set up, a prompt that is none, or a budget in dollars and a
+            model without a price.
     """
     try:
+        Catalogue(config.prompts, FAMILY)
         found = []
         for models in config.entrants.values():
             _require(models)
@@ -62,7 +65,7 @@ def hold(
         InputError: a model that cannot be set up, a prompt or ledger that is none, an output that cannot be written.
         PlumblineError: the exam was stopped before its end; the same command goes on.
     """
-    catalogue = Catalogue(config.prompts, "firm")
+    catalogue = Catalogue(config.prompts, FAMILY)
     cases = [drawn(case, out, config.side) for case in cases_of(config.seed, config.cases)]
     asked = list(questions(cases, config.retest, config.exchange))
     sheets = {}
