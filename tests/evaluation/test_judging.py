@@ -267,6 +267,24 @@ def test_the_aided_way_describes_once_for_both_scores(bench: Bench, judge: Scrip
     assert sum("The hat turned red." in "\n".join(shown(got)) for got in judge.asked) == 2
 
 
+def test_without_its_report_an_aided_judge_is_not_asked(bench: Bench, judge: Scripted) -> None:
+    edits(bench, "one")
+    model = {"provider": "openai", "model": "judge", "base_url": bench.url}
+    bench.config(way="aided", models={"judge": model, "describer": model})
+    judge.reply = said(lambda text: " " if "EDIT INSTRUCTION" not in text else '{"reasoning": "r", "score": [4]}')
+    with pytest.raises(InputError, match=r"2 of 2 scores failed"):
+        bench.firm()
+    assert judge.asked and not any("EDIT INSTRUCTION" in "\n".join(shown(got)) for got in judge.asked)
+
+
+def test_the_result_alone_goes_to_stdout(bench: Bench, judge: Scripted) -> None:
+    contexts(bench, ("single_object", "a", 1))
+    judge.reply = said(two_scores(9, 4))
+    words = ("--bench", bench.path("bench.jsonl"), "--outputs", bench.path("outputs"), "--scores", bench.path("s"))
+    found = json.loads(bench.run("omnicontext", "--judge", bench.path("judge.yaml"), *words, "--json", "-"))
+    assert found["counts"]["used"] == 1
+
+
 @pytest.mark.parametrize(
     ("record", "said"),
     [
@@ -377,6 +395,26 @@ def test_an_interrupted_judge_writes_nothing_and_goes_on_later(practice: Practic
     assert not (tmp_path / "pred.jsonl").exists()
     practice.configure(latency=0.0)
     assert bench.firm()["counts"]["used"] == 24 and practice.stats()["repeats"] == 0
+
+
+@pytest.mark.parametrize("mode", ["online", "batch"])
+@pytest.mark.parametrize("provider", ["openai", "gemini"])
+def test_each_provider_judges_online_and_in_batches(
+    provider: str, mode: str, practice: PracticeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRACTICE_KEY", "practice")
+    monkeypatch.setattr("annotators.batching.Batching.__init__.__defaults__", (0.05,))
+    monkeypatch.setattr("annotators.batching.LAST_LOOK", 0.05)
+    practice.configure(batch_delay=0.1, batch_validating=0.02)
+    bench = Bench(tmp_path, practice.openai)
+    model = {"provider": provider, "model": "judge", "base_url": getattr(practice, provider)}
+    bench.config(models={"judge": {**model, "api_key_env": "PRACTICE_KEY", "mode": mode}})
+    contexts(bench, ("single_object", "a", 1), ("scene_object", "b", 2))
+    assert bench.contexts()["counts"]["used"] == 2
+    gedits(bench, ("color_alter", "a", "en"))
+    assert bench.contexts(name="gedit")["counts"]["used"] == 1
+    edits(bench, "one")
+    assert bench.firm()["counts"]["used"] == 2
 
 
 # --- OmniContext
