@@ -397,6 +397,17 @@ def test_an_interrupted_judge_writes_nothing_and_goes_on_later(practice: Practic
     assert bench.firm()["counts"]["used"] == 24 and practice.stats()["repeats"] == 0
 
 
+@pytest.mark.parametrize("way", ["direct", "aided"])
+def test_the_offline_judge_scores_firm_bench_and_sees_that_nothing_changed(way: str, bench: Bench) -> None:
+    edits(bench, "Turn the sky red.")
+    (bench.folder / "b/0.png").write_bytes((bench.folder / "a/0.png").read_bytes())
+    offline = {"provider": "offline"}
+    bench.config(way=way, models={"judge": offline, "describer": offline})
+    bench.firm()
+    (found,) = bench.read("pred.jsonl")
+    assert found["execution"]["score"] == [1] and found["consistency"]["score"] == [5]
+
+
 @pytest.mark.parametrize("mode", ["online", "batch"])
 @pytest.mark.parametrize("provider", ["openai", "gemini"])
 def test_each_provider_judges_online_and_in_batches(
@@ -566,6 +577,13 @@ def test_offline_cannot_judge_omnicontext_and_says_so(bench: Bench) -> None:
     contexts(bench, ("single_object", "k", 1))
     bench.config(models={"judge": {"provider": "offline"}})
     with pytest.raises(InputError, match=r"judge\.yaml: models\.judge\.provider: offline has no rules .* OmniContext"):
+        bench.contexts()
+
+
+def test_the_aided_way_is_firm_bench_s_own(bench: Bench) -> None:
+    contexts(bench, ("single_object", "k", 1))
+    bench.config(way="aided")
+    with pytest.raises(InputError, match=r"judge\.yaml: way: aided is for FIRM-Bench; OmniContext has one way"):
         bench.contexts()
 
 
