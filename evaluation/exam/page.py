@@ -22,7 +22,7 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #1d1d22; max-width: 72rem; 
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } h3 { font-size: 1rem; margin-bottom: .4rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .22rem .7rem; text-align: right; border-bottom: 1px solid #e3e3e8; white-space: nowrap }
-td:first-child, th:first-child, td.text, th.text { text-align: left } td.why { white-space: normal; min-width: 24rem }
+td:first-child, th:first-child, td.text, th.text { text-align: left } td.why { white-space: pre-line; min-width: 24rem }
 th { font-weight: 600 } .case { border-top: 2px solid #d9d9df; margin-top: 1.6rem }
 img { width: 15rem; max-width: 47%; margin-right: .6rem; border: 1px solid #d9d9df } .note { color: #55555f }
 """
