@@ -15,6 +15,7 @@ from pipelines.config import RunConfig
 from pipelines.prepare import Prepared, prepare
 from pipelines.processes import Workers
 from pipelines.shares import Share
+from pools.input_index import InputReport
 from schemas.errors import InputError, InterruptedRun, PlumblineError, error_of
 
 POLL = 0.25
@@ -104,14 +105,24 @@ def _exit_code(error: BaseException) -> int:
 
 def say_beginning(prepared: Prepared, out: str) -> None:
     """What indexing left out, what is not computed, and what is already there."""
-    report = prepared.indexed
-    if report is not None and report.problems:
-        print(f"pool: {report.indexed:,} references, {len(report.problems):,} left out (see {report.problems_file})")
+    if prepared.indexed is not None and (left := _left_out(prepared.indexed)):
+        print(left)
     for note in [*(f"{score}: {reason}" for score, reason in prepared.notes.items()), *prepared.prices]:
         print(f"note: {note}")
     done = len(prepared.shards) - len(prepared.left)
     if done and prepared.left:
         print(f"resuming {out}: {done} of {len(prepared.shards)} shards are finished")
+
+
+def _left_out(report: Any) -> str:
+    """What indexing raw input could not use, and where that is listed; empty where all could be used."""
+    if isinstance(report, InputReport):
+        unusable = sum(report.reasons.values())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
+        said = f"input: {report.rows:,} rows, {unusable:,} cannot be used: {reasons} (see {report.problems_file})"
+        return said if unusable else ""
+    said = f"pool: {report.indexed:,} references, {len(report.problems):,} left out (see {report.problems_file})"
+    return said if report.problems else ""
 
 
 def say_result(manifest: dict[str, Any], out: str, already: bool) -> None:

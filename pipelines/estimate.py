@@ -194,8 +194,8 @@ def estimate(sampled: Sampled, measured: Mapping[str, Ratios] | None = None, not
     said = [*notes, *price_notes(config.models, roles, sampled.price_list)]
     if rejected:
         said.append(
-            f"{rejected / sampled.whole:.0%} of the plans cannot be asked (more references than any painter takes, unusable input) "
-            "and are rejected before anything is paid"
+            f"{rejected / sampled.whole:.0%} of the plans cannot be asked (more references than any painter takes, or "
+            "unusable input) and are rejected before anything is paid"
         )
     return Estimate(sampled.whole, tuple(rows), tuple(_paces(rows, sampled.limits)), tuple(said))
 

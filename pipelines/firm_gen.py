@@ -56,6 +56,13 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Unplanned:
+    """Why there is no checklist."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The whole figure for one prompt: a plain async function of (plan, models), without Beam.
 
@@ -99,15 +106,15 @@ class Recipe:
         assert answer.image is not None
         return Shown(answer.image, number, answer.source)
 
-    async def checklist(self, plan: PromptPlan, models: Models) -> Answer[Checklist] | Failure:
+    async def checklist(self, plan: PromptPlan, models: Models) -> Answer[Checklist] | Unplanned:
         """(b) The prompt's checklist, or why there is none: an image's Quality can be judged without."""
         try:
             return await self.critic.plan(plan.prompt, models)
         except Failure as failure:
-            return failure
+            return Unplanned(failure)
 
     async def judged(
-        self, plan: PromptPlan, shown: Shown | list[Row], checklist: Answer[Checklist] | Failure, models: Models
+        self, plan: PromptPlan, shown: Shown | list[Row], checklist: Answer[Checklist] | Unplanned, models: Models
     ) -> list[Row]:
         """(c) (d) The rows of one image."""
         if not isinstance(shown, Shown):
@@ -118,12 +125,12 @@ class Recipe:
         return list(await side_by_side(*asked))
 
     async def following(
-        self, plan: PromptPlan, shown: Shown, checklist: Answer[Checklist] | Failure, models: Models
+        self, plan: PromptPlan, shown: Shown, checklist: Answer[Checklist] | Unplanned, models: Models
     ) -> Row:
         """(c) (e) Instruction Following against the checklist, under the student's prompt."""
         named = (shown.number, Dimension.INSTRUCTION_FOLLOWING)
-        if isinstance(checklist, Failure):
-            return rejected(plan, checklist, *named, instruction=plan.prompt)
+        if isinstance(checklist, Unplanned):
+            return rejected(plan, checklist.failure, *named, instruction=plan.prompt)
         try:
             judge = await self.critic.score(shown.image, plan.prompt, checklist.parsed, models)
         except Failure as failure:

@@ -259,7 +259,7 @@ def test_plans_that_no_painter_takes_cost_nothing(cases: dict[str, Case]) -> Non
     found = estimate(Sampled(configs.load(path, ["models.painter.max_images=2", "samples=4000"]), path))
     kept = found.rows[0].calls.expected / 4000 / 1.02
     assert 0.05 < kept < 0.95
-    assert any(f"{1 - kept:.0%} of the plans show more references" in note for note in found.notes)
+    assert any(f"{1 - kept:.0%} of the plans cannot be asked" in note for note in found.notes)
 
 
 # -- the rules -------------------------------------------------------------------------------------------------------

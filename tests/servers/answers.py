@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 import orjson
@@ -116,7 +117,33 @@ def _text(asked: Asked, settings: Settings) -> str:
         return settings.text
     if asked.kind == "schema":
         return _structured(asked, settings)
+    whole = "\n".join(asked.texts)
+    if "[Main Subject]:" in whole:
+        return _checklist(asked.identity)
+    if "Final Alignment Rating: n" in whole:
+        return _following(asked.identity, whole)
     return _ic_cot(asked.identity, len(asked.images))
+
+
+def _checklist(digest: bytes) -> str:
+    """A plan of two to five items, and now and then of what must not appear."""
+    items = "\n".join(
+        f"{n}. [{_noun(digest, n)}]:\n- Is {_noun(digest, n)} there?\n- Is it {_PLACES[digest[n] & 15]}?"
+        for n in range(1, 3 + digest[0] % 4)
+    )
+    negative = "\n[Negative Constraints]:\n- lettering" if digest[1] & 1 else ""
+    return f"To judge how far the image follows the prompt, go through these points:\n{items}{negative}\nThat is all."
+
+
+def _following(digest: bytes, whole: str) -> str:
+    """A judgement of as many criteria as the question names (three where it names none), whose rating follows."""
+    named = re.search(r"each of the (\d+) criteria", whole)
+    count = int(named[1]) if named else 3
+    marks = [("met", "met", "partly met", "not met")[digest[n % 20] & 3] for n in range(count)]
+    missed = sum(mark != "met" for mark in marks)
+    rating = 5 if missed == 0 else 1 if set(marks) == {"not met"} else 4 if missed == 1 else 3 if missed < count else 2
+    lines = "\n".join(f"{n}. [{_noun(digest, n)}]: so it is. Verdict: {mark}" for n, mark in enumerate(marks, 1))
+    return f"{lines}\n\nFinal Analysis: {missed} missed.\n\nFinal Alignment Rating: {rating}\n\\boxed{{{rating}}}"
 
 
 def _structured(asked: Asked, settings: Settings) -> str:
