@@ -49,8 +49,6 @@ def edit_of(failure: str, executed: int, kept: int, rng: random.Random) -> MadeE
             edited = _another(source, demands, rng)
         elif changes:
             edited = _disturbed(source, demands, edited, changes, rng)
-        if failure != "identical" and rng.random() < 0.15:
-            edited = replace(edited, light=rng.choice(("warm", "cool")))  # excepted from Consistency
         if source.undrawable or edited.picture(0).undrawable:
             continue
         if (execution(source, demands, edited), consistency(source, demands, edited)) != (executed, kept):

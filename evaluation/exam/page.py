@@ -18,8 +18,9 @@ from storage.references import image_bytes
 WORST = 10
 _LONGEST = 700
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1d1d22; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } h3 { font-size: 1rem; margin-bottom: .4rem }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1d1d22; max-width: 82rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } h2::first-letter { text-transform: uppercase }
+h3 { font-size: 1rem; margin-bottom: .4rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .22rem .7rem; text-align: right; border-bottom: 1px solid #e3e3e8; white-space: nowrap }
 td:first-child, th:first-child, td.text, th.text { text-align: left } td.why { white-space: pre-line; min-width: 24rem }
@@ -40,7 +41,7 @@ def page_of(exam: Exam, report: Report) -> str:
         f"<style>{_STYLE}</style></head><body><h1>Exam of FIRM's critics on drawn cases</h1>",
         f"<p>{counts}; seed {exam.config.seed}.</p>",
         *(_table(table) for table in report.tables),
-        *(f'<p class="note">{escape(note)}.</p>' for note in report.notes),
+        *(f'<p class="note">{escape(note[:1].upper() + note[1:])}.</p>' for note in report.notes),
         f'<p class="note">In brackets: 95 % bootstrap intervals, {report.resamples:,} resamples.</p>',
         *_worst(exam),
         "</body></html>\n",

@@ -6,13 +6,14 @@ alone. An answer without a score is counted as failed and enters no mean.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.bootstrap import RESAMPLES, SEED, Array, Bootstrap
+from evaluation.bootstrap import RESAMPLES, SEED, Array, Bootstrap, Estimate
 from evaluation.exam.cases import Case, Kind
 from evaluation.exam.sitting import Mark, Question, Sat, Way
 from evaluation.firm_bench import best_constant
@@ -26,6 +27,7 @@ NOTES = (
     "MAE, bias and kinds: first draw, images in order; best constant: the one score that errs least on the same cases",
     "retest noise: mean |difference| of two draws; order noise: mean |difference| to the exchanged pair, where its "
     "truth is the same",
+    "rate: identical pairs with Consistency below 5 or a difference reported; its interval is Wilson's",
     "the offline teacher knows the drawn world, whose pictures these are: elsewhere it is far weaker",
 )
 
@@ -89,7 +91,7 @@ def report_of(sheets: Sheets, resamples: int = RESAMPLES, seed: int = SEED) -> R
         _errors(sheets, rows, bootstrap),
         _by_kind(sheets, rows),
         _by_truth(sheets, rows),
-        _hallucinated(sheets, rows, bootstrap),
+        _hallucinated(sheets, rows),
         _cost(sheets),
     ]
     return Report("exam", counts, tables, list(NOTES), resamples, seed)
@@ -154,10 +156,11 @@ def _by_truth(sheets: Sheets, rows: Sequence[Judged]) -> Table:
     return Table("by_truth", "mean score by true score", ("teacher", "dimension", "judged", *"12345"), found)
 
 
-def _hallucinated(sheets: Sheets, rows: Sequence[Judged], bootstrap: Bootstrap) -> Table:
+def _hallucinated(sheets: Sheets, rows: Sequence[Judged]) -> Table:
     """On identical pairs: Consistency below 5, Execution above 1, a difference in the report.
 
-    The rate is the share of pairs with the first or the last of these.
+    The rate is the share of pairs with the first or the last of these; its interval is Wilson's (1927), for a bootstrap
+    of nothing but zeros knows no doubt.
     """
     found: list[tuple[Cell, ...]] = []
     for teacher in sheets:
@@ -168,7 +171,7 @@ def _hallucinated(sheets: Sheets, rows: Sequence[Judged], bootstrap: Bootstrap) 
             changed = [one.error != 0 for one in pairs]
             done = sum(one.error != 0 for one in scored if one.dimension is Dimension.EXECUTION)
             told = [reports_difference(one.aid) for one in pairs]
-            rate: Cell = bootstrap.mean(_array([a or b for a, b in zip(changed, told, strict=True)])) if pairs else None
+            rate = _share([a or b for a, b in zip(changed, told, strict=True)])
             reported = sum(told) if way is Way.AIDED else None
             name = said(way, Dimension.CONSISTENCY)
             found.append((teacher, name, len(pairs), sum(changed), done, reported, rate))
@@ -195,6 +198,17 @@ def _used(sats: Sequence[Sat], times: float = 1) -> tuple[Cell, ...]:
     used = sum((usage for sat in sats for usage in sat.usage.values()), Usage())
     answers, tokens_in, tokens_out = used.calls + used.ledger_hits, used.tokens_in, used.tokens_out
     return round(answers * times), round(tokens_in * times), round(tokens_out * times), used.usd * times
+
+
+def _share(found: Sequence[bool]) -> Estimate | None:
+    """How many of all, with Wilson's interval of 95 %."""
+    n, z = len(found), 1.959963984540054
+    if not n:
+        return None
+    share = sum(found) / n
+    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return Estimate(share, max(0.0, low), min(1.0, high))
 
 
 _DENIES = re.compile(

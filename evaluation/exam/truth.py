@@ -72,7 +72,7 @@ def consistency(source: Picture, demands: Sequence[Demand], edited: Edited) -> i
     """Consistency, 1 to 5, from the number of significant changes that no demand asks for.
 
     5: none. 4: one. 3: two or three. 2: four or more. 1: no thing is kept and the scene is another. The drawn world
-    has no minor changes; its light counts as image quality and is excepted.
+    has no minor changes; its light would count as image quality, which is excepted.
     """
     if source.things and not edited.kept and edited.scene != source.scene:
         return 1

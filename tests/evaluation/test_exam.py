@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cli.exam import run
+from evaluation.bootstrap import Estimate
 from evaluation.exam.cases import EditCase, Kind, cases_of
 from evaluation.exam.config import BASELINE, ROLES, ExamConfig
 from evaluation.exam.holding import Exam, hold
@@ -125,10 +126,14 @@ def test_hallucination_by_hand() -> None:
         sat(3, Kind.IDENTICAL, (1, 5), (1, None), way=Way.AIDED, aid=told),
         sat(4, Kind.COUNT, (1, 5), (1, 4), way=Way.AIDED, aid=told),
     ]
-    found = rows(report_of({"one": sheet}), "hallucination")["difference-first",]
+    report = report_of({"one": sheet})
+    found = rows(report, "hallucination")["difference-first",]
     assert found["identical pairs"] == 3, "one has no score, one is no identical pair"
     assert (found["Consistency < 5"], found["Execution > 1"], found["difference reported"]) == (1, 1, 2)
     assert found["rate"] == pytest.approx(2 / 3)
+    interval = next(table for table in report.tables if table.name == "hallucination").rows[1][-1]
+    assert isinstance(interval, Estimate)
+    assert [interval.low, interval.high] == pytest.approx([0.2077, 0.9385], abs=1e-4)
 
 
 def test_cost_is_of_the_first_draws_and_counts_what_the_ledger_gave_at_its_price() -> None:
