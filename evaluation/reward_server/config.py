@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -175,6 +175,22 @@ class RewardServerConfig(BaseModel):
     prices: str | None = None
     limits: Limits = Limits()
     world: World = "photos"
+
+    @field_validator("reward", mode="before")
+    @classmethod
+    def _of_a_kind(cls, reward: Any) -> Any:
+        kinds = get_args(Kind)
+        if (isinstance(reward, dict) and reward.get("kind") in kinds) or isinstance(reward, BaseModel):
+            return reward
+        found = f"{reward.get('kind')!r} is none" if isinstance(reward, dict) and "kind" in reward else "it is missing"
+        raise ValueError(f"write {{kind: ...}} with one of {', '.join(kinds)}; {found}")
+
+    @field_validator("ledger", mode="before")
+    @classmethod
+    def _a_place_or_none(cls, ledger: Any) -> Any:
+        if ledger is True:
+            raise ValueError("write a folder or address, null for the user's own, or false; not true")
+        return ledger
 
     @field_validator("models", mode="after")
     @classmethod

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from annotators.offline.provider import OfflineProvider
 from plumbline import RewardClient, RewardServerError, cme, qma
 from tests.servers.reward_server import Served, coded, serving
 from tests.servers.running import running
 from tests.servers.scripted import Got, Says, Scripted, scripted
+from toyworld.render import render
+from toyworld.world import Picture, Thing
 
 KEY = "judge-key-that-must-not-be-shown"
 SOURCE = coded(Image.new("RGB", (64, 48), (10, 20, 30)))
@@ -325,24 +326,29 @@ def test_under_faults_every_sample_of_every_client_is_answered(monkeypatch: pyte
     assert stats["repeats"] == 0, "nothing is asked of a model twice"
 
 
-def test_the_offline_judge_rewards_toy_edits() -> None:
-    if "judge" not in (OfflineProvider().capabilities.roles or ("judge",)):
-        pytest.skip("the offline provider does not judge yet")
-    from toyworld.render import render
-    from toyworld.world import Picture, Thing
+def star(colour: str) -> str:
+    return coded(render(Picture((Thing("star", colour, "big", "middle", 1),), "grass", "clear", 1)))
 
-    def shown(colour: str) -> str:
-        return coded(render(Picture((Thing("star", colour, "big", "middle", 1),), "grass", "clear", 1)))
 
-    offline = {role: {"provider": "offline"} for role in ("judge", "describer")}
-    for way in ("direct", "aided"):
-        with serving(reward={"kind": "cme", "way": way}, models=offline, ledger=False, world="toyworld") as served:
-            asked = "Make the star blue."
-            done = {"images": [shown("red"), shown("blue")], "instruction": asked}
-            left = {"images": [shown("red"), shown("red")], "instruction": asked}
-            reply = served.ask(done, left)
-            assert reply.status == 200 and reply.json["errors"] == [None, None], reply.json
-            assert reply.json["rewards"][0] > 0.8 and reply.json["rewards"][1] == 0.0
+@pytest.mark.parametrize("way", ["direct", "aided"])
+def test_the_offline_judge_rewards_toy_edits(way: str) -> None:
+    offline = {key: {"provider": "offline"} for key in ("judge", "describer")}
+    with serving(reward={"kind": "cme", "way": way}, models=offline, ledger=False, world="toyworld") as served:
+        asked = {"instruction": "Make the star blue."}
+        done, left = ({"images": [star("red"), star(colour)], **asked} for colour in ("blue", "red"))
+        reply = served.ask(done, left)
+    assert reply.json["errors"] == [None, None], reply.json
+    assert reply.json["rewards"][0] > 0.8 and reply.json["rewards"][1] == 0.0
+
+
+@pytest.mark.parametrize("way", ["direct", "aided"])
+def test_the_offline_judge_rewards_toy_pictures(way: str) -> None:
+    offline = {key: {"provider": "offline"} for key in ("judge", "planner")}
+    with serving(reward={"kind": "qma", "way": way}, models=offline, ledger=False, world="toyworld") as served:
+        prompt = "a big red star in the middle of a green meadow"
+        reply = served.ask(*({"images": [star(colour)], "prompt": prompt} for colour in ("red", "blue")))
+    assert reply.json["errors"] == [None, None], reply.json
+    assert reply.json["rewards"][0] > reply.json["rewards"][1]
 
 
 def test_two_models_share_the_work_and_the_same_rollout_has_the_same_judge(judged: tuple[Scripted, Judge]) -> None:

@@ -342,6 +342,17 @@ def test_unknown_places_are_told_what_there_is(small: Served) -> None:
     assert reply.status == 405 and "POST" in reply.headers["Allow"]
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("side", [None, 768])
+def test_a_file_cut_short_is_found_before_a_judge_is_paid(form: str, side: int | None) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8))
+    file = file_of(noise, form)
+    for kept in (len(file) - 500, len(file) // 2, 100, 10):
+        with pytest.raises(Refused, match=r"samples\[0\].images\[0\] cannot be read"):
+            checked_samples([{"images": [coded(file[:kept])], "prompt": "a"}], "qma", Limits(), side)
+    assert checked_samples([{"images": [coded(file)], "prompt": "a"}], "qma", Limits(), side)[0].images[0].width == 300
+
+
 @given(body=st.binary(max_size=300))
 def test_no_body_makes_anything_but_a_refusal(body: bytes) -> None:
     try:
@@ -367,7 +378,10 @@ def test_no_sample_makes_anything_but_a_refusal(sample: Any, kind: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["reward.kind=sum"], "reward"),
+        (["reward.kind=sum"], "reward: write {kind: ...} with one of cme, qma, clip_surrogate; 'sum' is none"),
+        (["reward=null"], "reward: write {kind: ...}"),
+        (["reward.blend=mix"], "unknown key"),
+        (["ledger=true"], "null for the user's own"),
         (["reward={kind: clip_surrogate}"], "clip_surrogate needs a CLIP: add clip"),
         (["reward.way=aided"], "models.describer: no model is configured"),
         (["reward.w1=0", "reward.w2=0"], "w1 and w2 are both 0"),
@@ -425,6 +439,31 @@ def test_a_signal_lets_running_requests_finish(sign: signal.Signals, code: int) 
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def test_a_second_signal_ends_what_runs() -> None:
+    sets = ["port=0", "reward={kind: clip_surrogate}", "clip={weights: toy, device: cpu, window: 1.0}"]
+    words = [sys.executable, "-m", "cli.main", "serve", "rewards", "configs/rewards.yaml"]
+    words += [part for one in sets for part in ("--set", one)]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
+            head = "POST /v1/rewards HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999"
+            slow.sendall(head.encode() + b"\r\n\r\n{")  # a body that never ends
+            client = RewardClient(f"http://127.0.0.1:{port}")
+            until(lambda: client.health()["queue"]["requests"] == 1)
+            os.kill(process.pid, signal.SIGTERM)
+            until(lambda: client.health()["status"] == "stopping")
+            os.kill(process.pid, signal.SIGTERM)
+            assert process.wait(30) == 0
+        assert "Traceback" not in process.stdout.read()
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def test_alpha_and_orientation_are_seen_as_the_filter_sees_them(served: Served) -> None:
