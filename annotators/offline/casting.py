@@ -44,8 +44,17 @@ def things_of(ask: Asking) -> list[Subject]:
 
 
 def is_scene(noun: str) -> bool:
-    head = noun.split()[-1]
-    return head in listed_words("drawn_scenes") and (head != "wall" or noun in ("wall", "brick wall"))
+    return bool(_ground(noun))
+
+
+def _ground(noun: str) -> str:
+    """The scene of the drawn world that a noun names: `sea` for `water` and for `ocean background`; else ""."""
+    *front, head = noun.split()
+    if front and head in ("background", "backdrop"):
+        *front, head = front
+    if head == "wall" and front not in ([], ["brick"]):
+        return ""
+    return listed_words("drawn_scenes").get(head, "")
 
 
 def is_light(noun: str) -> bool:
@@ -59,10 +68,10 @@ def colour_of(word: str) -> str:
 
 def scene_of(ask: Asking) -> str:
     """The scene of the drawn world that a prompt names first; "" where it names none."""
-    nouns = (s.noun for s in ask.subjects if is_scene(s.noun))
-    named = next(nouns, "") or _first(ask.text, "drawn_scenes", r"\b({})\b(?= background| backdrop)|"
+    found = next((ground for s in ask.subjects if (ground := _ground(s.noun))), "")
+    named = "" if found else _first(ask.text, "drawn_scenes", r"\b({})\b(?= background| backdrop)|"
                                       r"\b(?:background|backdrop) (?:is|of)(?: an?| the)? ({})\b")  # fmt: skip
-    return listed_words("drawn_scenes").get(named.split()[-1] if named else "", "")
+    return found or _ground(named or "-")
 
 
 def light_of(ask: Asking) -> str:

@@ -85,8 +85,8 @@ def quality(image: Image.Image) -> QualityJudgement:
         (m.luminance < 0.22 or m.bright > 0.6, 4, "much of it is dark or empty"),
     )
     structure = _bounds(
-        (m.two > 0.93, 2, "next to no forms can be told"),
-        (m.two > 0.85, 3, "few forms can be told"),
+        (m.two > 0.955, 2, "next to no forms can be told"),
+        (m.two > 0.88, 3, "few forms can be told"),
         (m.sharpness < 30, 2, "forms are dissolved"),
         (m.noise > 18 or m.alike < 0.6, 2, "noise hides the forms"),
     )

@@ -5,7 +5,8 @@ light. On any other picture pixels tell only colours, brightness and whether the
 asked is `partly met`, because rules cannot see it, and the answer says so: an honest baseline, not a critic.
 
 The rating follows from the verdicts alone: 5 where all are met, 1 where none is met or less than an eighth, else by
-the share met (a partly met one counts half): 4 from 0.75, 3 from 0.45, else 2; 2 at most where the first is not met.
+the share met (a partly met one counts half): 4 from 0.75, 3 from 0.45, else 2; and 2 at most
+where more than half of the main subjects are missing.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def following(image: Image.Image, prompt: str, checklist: Checklist | None = Non
     sight = seen(image, prompt)
     told = [_criterion(c, sight) for c in plan.criteria]
     marks = [mark for mark, _ in told]
-    rating = rating_from(marks)
+    rating = rating_from(marks, [m for m, c in zip(marks, plan.criteria, strict=True) if "Subject" in c.name])
     lines = ["I go through the plan point by point."]
     for number, (criterion, (mark, said)) in enumerate(zip(plan.criteria, told, strict=True), 1):
         lines.append(f"{number}. [{_plain(criterion.name)}]: {said}. Verdict: {mark}")
@@ -80,14 +81,19 @@ def following(image: Image.Image, prompt: str, checklist: Checklist | None = Non
     return "\n".join([*lines, f"Final Alignment Rating: {rating}", f"\\boxed{{{rating}}}"])
 
 
-def rating_from(marks: Sequence[Mark]) -> int:
-    """1 to 5 by the rule that the module states."""
+def rating_from(marks: Sequence[Mark], subjects: Sequence[Mark] = ()) -> int:
+    """1 to 5 by the rule that the module states.
+
+    Args:
+        subjects: those of the criteria that are the main subjects; the first criterion where there are none.
+    """
     share = sum({Mark.MET: 1.0, Mark.PARTLY: 0.5, Mark.NOT_MET: 0.0}[m] for m in marks) / len(marks)
     if share == 1:
         return 5
     if share < 0.125:
         return 1
-    if share < 0.45 or marks[0] is Mark.NOT_MET:
+    main = subjects or marks[:1]
+    if share < 0.45 or 2 * sum(m is Mark.NOT_MET for m in main) > len(main):
         return 2
     return 4 if share >= 0.75 else 3
 
@@ -133,6 +139,7 @@ def _forbidden(element: str, sight: Sight) -> Told:
 
 
 def _question(question: str, sight: Sight) -> Told:
+    question = question.split("?")[0]
     ask = asking(question)
     return _in_drawing(question, ask, sight, sight.picture) if sight.picture else _in_photo(ask, sight)
 
@@ -184,7 +191,7 @@ def _about(question: str, parts: dict[str, str]) -> Subject | None:
             rf"\s*(?:is|are) the (?:{re.escape(noun)}|{re.escape(plural(noun))})\b(.*)", question, re.I | re.S
         )
         if match:
-            places = [s.place for s in asking(f"a thing {match[1]}").subjects]
+            places = [s.place for s in asking(f"a block {match[1]}").subjects]
             colours = [
                 w for w in re.findall(r"[a-z-]+", match[1].lower()) if w.split("-")[-1] in words("nouns", "colours")
             ]

@@ -35,9 +35,12 @@ _SPOTS = re.compile(
 )
 _PLACES = {"above": "top", "below": "bottom", "centre": "middle", "center": "middle"}
 _TOKEN = re.compile(r"<[a-z_]+>|[A-Za-z]+(?:['’-][A-Za-z]+)*|\d+|[.,;:!?()\n]")
-_PLURALS = {"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose",
-            "feet": "foot", "teeth": "tooth", "knives": "knife", "leaves": "leaf", "wolves": "wolf",
-            "shelves": "shelf", "loaves": "loaf", "halves": "half", "skies": "sky"}  # fmt: skip
+_PLURALS = {
+    "people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse",
+    "geese": "goose", "feet": "foot", "teeth": "tooth", "knives": "knife", "leaves": "leaf",
+    "wolves": "wolf", "shelves": "shelf", "loaves": "loaf", "halves": "half", "skies": "sky",
+}  # fmt: skip
+_ALIKE = ("fish", "sheep", "deer")
 _NEVER_PLURAL = ("ss", "us", "is", "'s", "’s")
 _HUNG = frozenset({"painting", "poster", "logo", "icon", "drawing", "portrait", "mural", "collage", "comic"})
 """Media that are things, too: a painting on a wall."""
@@ -129,7 +132,7 @@ def plural(noun: str) -> str:
     back = {one: many for many, one in _PLURALS.items()}
     if last in back:
         last = back[last]
-    elif last not in _SAME and singular(last) == last:
+    elif last not in _SAME and last not in _ALIKE and singular(last) == last:
         if re.search(r"(?:[sxz]|ch|sh)$", last):
             last += "es"
         elif re.search(r"[^aeiou]y$", last):
