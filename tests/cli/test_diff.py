@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.dataset import run as make_dataset
 from cli.diff import run as diff
-from cli.realign import run as realign
 from schemas.errors import DamageError, InputError
 from shards import diff as comparing
 from shards.diff import Change, compare, spread_out
@@ -27,7 +27,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
     def made(name: str, *settings: str) -> Path:
         every = [*SETTINGS, f"ledger={folder / 'ledger'}", *settings]
-        realign(str(ROOT / "configs" / "toy.yaml"), str(folder / name), every, 1, "1/1", "", [])
+        make_dataset("realign", str(ROOT / "configs" / "toy.yaml"), str(folder / name), every, 1, "1/1", "", [])
         return folder / name
 
     return made

@@ -14,8 +14,8 @@ from PIL import Image
 
 from annotators.config import ModelConfig
 from annotators.tokens import family_of, image_tokens, text_tokens
+from cli.dataset import run as make_dataset
 from cli.estimate import run as estimate_command
-from cli.realign import run as realign
 from pipelines import config as configs
 from pipelines.assumed import Span, answer_text, prose, thinking_tokens
 from pipelines.estimate import Estimate, Sampled, estimate, evenly, ratio, spread
@@ -117,7 +117,7 @@ def cases(practice_process: PracticeServer, tmp_path_factory: pytest.TempPathFac
         asked = Live(sampled, 20)
         assert server.stats()["ok"] == asked.paid.calls > 20
         out = str(root / name)
-        realign(str(path), out, [], 1, "1/1", "", [])
+        make_dataset("realign", str(path), out, [], 1, "1/1", "", [])
         stats, manifest = server.stats(), read_manifest(out)
         assert manifest is not None
         used = manifest["usage"].values()
@@ -188,7 +188,7 @@ def test_what_goes_wrong_lies_within_the_range(
     path = cases["all"].path
     sampled = Sampled(configs.load(path, settings), path)
     live = estimate(sampled, Live(sampled, 25).ratios)
-    realign(path, str(tmp_path / "out"), settings, 1, "1/1", "", [])
+    make_dataset("realign", path, str(tmp_path / "out"), settings, 1, "1/1", "", [])
     manifest = read_manifest(str(tmp_path / "out"))
     assert manifest is not None and manifest["counts"]["rejected"] > 0
     for name in ("tokens_in", "tokens_out", "usd"):

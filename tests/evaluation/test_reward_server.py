@@ -6,13 +6,9 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import pickle
-import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -362,7 +358,7 @@ def test_no_body_makes_anything_but_a_refusal(body: bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["images", "id", "caption"]), inner),
     max_leaves=8,
 )
@@ -407,63 +403,6 @@ def test_weights_that_are_not_there_are_one_line() -> None:
 def test_an_address_that_is_taken_is_one_line(small: Served) -> None:
     with pytest.raises(InputError, match=f"port {small.port}: cannot listen"), serving(**CLIP, port=small.port):
         pass
-
-
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_lets_running_requests_finish(sign: signal.Signals, code: int) -> None:
-    sets = ["port=0", "reward={kind: clip_surrogate}", "clip={weights: toy, device: cpu, window: 1.0}"]
-    words = [sys.executable, "-m", "cli.main", "serve", "rewards", "configs/rewards.yaml"]
-    words += [part for one in sets for part in ("--set", one)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None and process.stderr is not None
-        url = process.stdout.readline().split()[-1]
-        client = RewardClient(url, reward="clip_surrogate", patience=0)
-        assert client.health()["status"] == "ready"
-        found: list[Any] = []
-        thread = threading.Thread(target=lambda: found.append(client.ask([sample_of(0)])))
-        thread.start()
-        until(lambda: client.health()["queue"]["samples"] == 1)
-        os.kill(process.pid, sign)
-        until(lambda: client.health()["status"] == "stopping")
-        with pytest.raises(RewardServerError, match="stopping"):
-            client.ask([sample_of(1)])
-        thread.join(30)
-        assert found[0].rewards.tolist() == in_process().tolist()[:1]
-        assert process.wait(30) == code
-        said = process.stdout.read() + process.stderr.read()
-        assert "Traceback" not in said and "1 requests are being finished" in said
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-
-
-def test_a_second_signal_ends_what_runs() -> None:
-    sets = ["port=0", "reward={kind: clip_surrogate}", "clip={weights: toy, device: cpu, window: 1.0}"]
-    words = [sys.executable, "-m", "cli.main", "serve", "rewards", "configs/rewards.yaml"]
-    words += [part for one in sets for part in ("--set", one)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        assert process.stdout is not None
-        port = int(process.stdout.readline().rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as slow:
-            head = "POST /v1/rewards HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999"
-            slow.sendall(head.encode() + b"\r\n\r\n{")  # a body that never ends
-            client = RewardClient(f"http://127.0.0.1:{port}")
-            until(lambda: client.health()["queue"]["requests"] == 1)
-            os.kill(process.pid, signal.SIGTERM)
-            until(lambda: client.health()["status"] == "stopping")
-            os.kill(process.pid, signal.SIGTERM)
-            assert process.wait(30) == 0
-        assert "Traceback" not in process.stdout.read()
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 def test_alpha_and_orientation_are_seen_as_the_filter_sees_them(served: Served) -> None:

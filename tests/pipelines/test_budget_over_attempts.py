@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from annotators.spending import spent
+from cli.dataset import run as make_dataset
 from cli.outputs import run_merge
-from cli.realign import run as realign
 from schemas.errors import InputError, StoppedError
 from schemas.usage import Usage
 from shards.manifest import read_manifest
@@ -50,7 +50,7 @@ def words(practice_server: PracticeServer, tmp_path: Path) -> Words:  # noqa: F8
 def attempt(out: Path, settings: list[str], part: str = "1/1", workers: int = 1) -> str:
     """One attempt in this process; the line it was stopped with, or nothing where it came to its end."""
     try:
-        realign(str(ROOT / "configs" / "toy.yaml"), str(out), settings, workers, part, "", [])
+        make_dataset("realign", str(ROOT / "configs" / "toy.yaml"), str(out), settings, workers, part, "", [])
     except StoppedError as error:
         return str(error)
     return ""
@@ -181,7 +181,16 @@ def test_dollars_without_a_price_are_refused_before_anything_is_begun(
         with pytest.raises(
             InputError, match=r"toy\.yaml: models\.writer\.model: gemini-99 is in no price list.*price:"
         ):
-            realign(str(ROOT / "configs" / "toy.yaml"), str(out), words(unknown, "budget.usd=5"), 1, "1/1", "", [])
+            make_dataset(
+                "realign",
+                str(ROOT / "configs" / "toy.yaml"),
+                str(out),
+                words(unknown, "budget.usd=5"),
+                1,
+                "1/1",
+                "",
+                [],
+            )
     finally:
         del os.environ["SOME_KEY"]
     assert not out.exists()
@@ -191,4 +200,4 @@ def test_dollars_without_a_price_are_refused_before_anything_is_begun(
     assert "note: models.writer: own at 127.0.0.1 counts as a server of your own, which budget.usd does not" in said
     bad = words(f"prices={tmp_path / 'none.yaml'}")
     with pytest.raises(InputError, match=r"prices: .*none\.yaml: cannot be read"):
-        realign(str(ROOT / "configs" / "toy.yaml"), str(tmp_path / "b"), bad, 1, "1/1", "", [])
+        make_dataset("realign", str(ROOT / "configs" / "toy.yaml"), str(tmp_path / "b"), bad, 1, "1/1", "", [])

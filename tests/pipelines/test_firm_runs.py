@@ -194,3 +194,35 @@ def test_a_bad_configuration_is_one_line(tmp_path: Path, changes: dict[str, Any]
         run(path, tmp_path / "out")
     assert said in str(error.value) and "\n" not in str(error.value)
     assert read_manifest(str(tmp_path / "out")) is None
+
+
+def test_edits_of_a_realign_run_pass_the_critic_and_the_rest_pass_it_by(tmp_path: Path) -> None:
+    tree = {
+        "dataset": "realign",
+        "samples": 16,
+        "pool": "toyworld",
+        "max_references": 2,
+        "tasks": {"replace": 1, "subject": 1},
+        "models": dict.fromkeys(("writer", "reasoner", "painter", "describer", "judge"), OFFLINE),
+        "filters": {"critic": {"min_execution": 2, "min_consistency": 1}},
+    }
+    path = _config(tmp_path, tree)
+    manifest = run(path, tmp_path / "out")
+    assert manifest["prompts"].keys() >= {"firm/execution", "realign/writer"}
+    scores = {s.json["task"]: [] for s in read_samples(str(tmp_path / "out"))}  # type: dict[str, list[Any]]
+    for sample in read_samples(str(tmp_path / "out")):
+        scores[sample.json["task"]].append(sample.json["scores"]["critic_execution"])
+    assert all(score >= 2.0 for score in scores["replace"]) and set(scores["subject"]) == {-1.0}
+    judged = [row for _, row in rejections(str(tmp_path / "out")) if row["stage"] == "judge"]
+    assert {row["reason"] for row in judged} <= {"critic_execution"}
+
+
+def test_a_painter_that_is_its_own_judge_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRACTICE_KEY", "k")
+    with PracticeServer() as server:
+        model = {"provider": "gemini", "model": "gemini-2.5-pro", "base_url": server.gemini}
+        models = {"painter": {**model, "model": "gemini-2.5-flash-image"}, "planner": OFFLINE, "judge": model}
+        run(gen_config(tmp_path, written(tmp_path / "p.jsonl", [{"prompt": "a cat"}]), models=models), tmp_path / "out")
+    assert "gemini-2.5-flash-image paints and gemini-2.5-pro judges" in capsys.readouterr().out

@@ -13,7 +13,7 @@ import pytest
 
 from annotators.errors import Failure
 from annotators.interface import Answer
-from cli.realign import run as realign
+from cli.dataset import run as make_dataset
 from filters.paintings import chosen, spread
 from pipelines.realign import Recipe
 from pools.tasks import load_tasks
@@ -167,7 +167,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
     def made(name: str, *settings: str, part: str = "1/1") -> Path:
         every = [*SETTINGS, CLIP, f"ledger={folder / 'ledger'}", *settings]
-        realign(str(ROOT / "configs" / "toy.yaml"), str(folder / name), every, 1, part, "", [])
+        make_dataset("realign", str(ROOT / "configs" / "toy.yaml"), str(folder / name), every, 1, part, "", [])
         return folder / name
 
     return made
