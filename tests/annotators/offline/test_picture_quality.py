@@ -39,7 +39,7 @@ def test_what_shows_nothing_is_one_in_all_three(image: Image.Image) -> None:
 def test_a_good_picture_and_what_spoils_it() -> None:
     good = quality(TOY)
     assert good.value == 5 and "no fault" in good.reasoning
-    blurred, dark = TOY.filter(ImageFilter.GaussianBlur(6)), ImageEnhance.Brightness(TOY).enhance(0.2)
+    blurred, dark = TOY.filter(ImageFilter.GaussianBlur(6)), ImageEnhance.Brightness(TOY).enhance(0.15)
     grain = np.random.default_rng(2).normal(0, 40, (384, 384, 3))
     noisy = Image.fromarray((np.asarray(TOY) + grain).clip(0, 255).astype(np.uint8))
     assert quality(blurred).technical <= 2 and "sharp" in quality(blurred).reasoning
