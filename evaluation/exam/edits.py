@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from evaluation.exam.truth import Demand, Edited, consistency, execution, near
+from evaluation.exam.truth import Demand, Edited, consistency, execution, fits, near
 from evaluation.exam.wording import instruction, inverse
 from toyworld.world import CLEAR, COLOURS, PLACES, SCENES, SHAPES, Picture, Thing, free_places
 
@@ -178,7 +178,8 @@ def _demand(rng: random.Random, source: Picture, verb: str, others: Sequence[Dem
         return Demand("remove", (i,))
     if verb == "recolour":
         return Demand("recolour", (i,), Thing("", _other(rng, COLOURS, source.things[i].colour)))
-    return Demand("move", (i,), Thing("", "", "", rng.choice(free)))
+    there = [place for place in free if not fits(place, source.things[i].place)] or ["middle"]
+    return Demand("move", (i,), Thing("", "", "", rng.choice(there)))
 
 
 def _carried_out(demand: Demand, source: Picture, edited: Edited, rng: random.Random) -> Edited:

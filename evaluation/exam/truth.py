@@ -134,10 +134,14 @@ def following(wanted: Picture, shown: Picture) -> int:
     return 4 if off <= 1 and off + details <= 2 else 3
 
 
+def fits(asked: str, made: str) -> bool:
+    """Whether a place is as asked: a corner on the left is on the left."""
+    return set(asked.split()) <= set(made.split())
+
+
 def near(asked: str, made: str) -> bool:
-    """Whether a place is half right: `top` or `left` for `top left`, `top left` for `left`; not the place itself."""
-    a, b = set(asked.split()), set(made.split())
-    return a != b and (a <= b or b <= a)
+    """Whether a place is half as asked: `top` or `left` for `top left`."""
+    return set(made.split()) < set(asked.split())
 
 
 def _executed(demand: Demand, source: Picture, edited: Edited) -> int:
@@ -174,7 +178,7 @@ def _added(demand: Demand, edited: Edited) -> int:
 
 def _moved(before: str, asked: str, now: str) -> int:
     """5: there. 4: half there. 1: where it was, or the other way. 2: anywhere else."""
-    if now == asked:
+    if fits(asked, now) and now != before:
         return 5
     if near(asked, now) and now != before:
         return 4
@@ -194,10 +198,8 @@ def _off(said: Thing, things: Sequence[Thing]) -> tuple[int, int]:
     """(of colour and place how many are wrong, of size and place how many are a little off) in any of `things`."""
     colour = bool(said.colour) and any(thing.colour != said.colour for thing in things)
     size = bool(said.size) and any(thing.size != said.size for thing in things)
-    half = bool(said.place) and any(near(said.place, thing.place) for thing in things)
-    place = bool(said.place) and any(
-        thing.place != said.place and not near(said.place, thing.place) for thing in things
-    )
+    half = any(near(said.place, thing.place) for thing in things)
+    place = any(not fits(said.place, thing.place) and not near(said.place, thing.place) for thing in things)
     return colour + place, size + half
 
 

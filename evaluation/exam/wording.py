@@ -65,7 +65,9 @@ def _clause(demand: Demand, picture: Picture, rng: random.Random) -> str:
         number = f"{_NUMBERS[len(things)]} " if len(things) > 1 else ""
         old = f"the {number}{things[0].colour} {_plural(things[0].shape, len(things))}"
     where = place_phrase(demand.new.place)
-    to = where.replace("in the", "into the").replace("on the", "to the").replace("at the", "to the")
+    # "To the right" alone would be met by any step to the right.
+    side = " side" if where.startswith("on the") else ""
+    to = where.replace("in the", "into the").replace("on the", "to the").replace("at the", "to the") + side
     new = _some(demand.new, demand.count) + (f" {where}" if where else "") if demand.verb == "add" else ""
     return rng.choice(_SAID[demand.verb]).format(old=old, new=new, colour=demand.new.colour, to=to)
 

@@ -12,7 +12,7 @@ import pytest
 from evaluation.exam.cases import EditCase, Kind, PromptCase, cases_of
 from evaluation.exam.edits import _recoloured
 from evaluation.exam.pictures import DrawnEdit, drawn
-from evaluation.exam.truth import Demand, Edited, consistency, execution, following, near, unasked
+from evaluation.exam.truth import Demand, Edited, consistency, execution, fits, following, near, unasked
 from evaluation.exam.wording import instruction, inverse
 from schemas.errors import InputError
 from schemas.judgements import Dimension
@@ -59,6 +59,7 @@ def changed(thing: Thing, **attributes: str) -> Thing:
         ([TURN], edited(changed(STAR, colour="green"), CAR), 1),
         ([MOVE], edited(changed(STAR, place="top right"), CAR), 5),
         ([MOVE], edited(changed(STAR, place="top"), CAR), 4),
+        ([Demand("move", (1,), Thing("", "", "", "bottom"))], edited(STAR, changed(CAR, place="bottom left")), 5),
         ([MOVE], edited(changed(STAR, place="middle"), CAR), 2),
         ([MOVE], edited(changed(STAR, place="bottom left"), CAR), 1),
         ([MOVE], edited(None, CAR), 1),
@@ -126,7 +127,7 @@ THREE = parse("a red star on the left, a blue car on the right and a pink heart 
     ("shown", "score"),
     [
         ("a red star on the left, a blue car on the right and a pink heart at the top", 5),
-        ("a red star in the top left corner, a blue car on the right and a pink heart at the top", 4),
+        ("a red star in the top left corner, a blue car on the right and a pink heart at the top", 5),
         ("a red star on the left, a black car on the right and a pink heart at the top", 4),
         ("a red star on the left, a blue car on the right and a pink heart at the top, snow", 4),
         ("a red star on the right, a blue car on the left and a pink heart at the top", 3),
@@ -153,8 +154,13 @@ def test_what_a_prompt_leaves_unsaid_is_free() -> None:
 
 
 def test_half_right_places() -> None:
-    assert near("left", "top left") and near("top left", "top")
-    assert not near("left", "left") and not near("top left", "bottom left") and not near("middle", "left")
+    assert near("top left", "top") and near("top left", "left")
+    assert not near("top left", "top left") and not near("top left", "bottom left") and not near("middle", "left")
+    assert fits("left", "top left") and fits("left", "left")
+    assert not fits("top left", "left") and not fits("left", "top") and not fits("middle", "left")
+    corner, side, other = (Picture((Thing("owl", "white", "", place),)) for place in ("top left", "left", "bottom"))
+    assert [following(corner, picture) for picture in (corner, side, other)] == [5, 4, 4]
+    assert [following(side, picture) for picture in (corner, side, other)] == [5, 5, 4]
 
 
 def test_instructions_say_their_demands_and_the_way_back() -> None:
@@ -165,7 +171,7 @@ def test_instructions_say_their_demands_and_the_way_back() -> None:
     for words in ("a small pink heart in the top left corner", "the blue car", "green", "the red star", "top right"):
         assert words in text
     back = inverse(demands, SOURCE, made, rng).lower()
-    for words in ("the pink heart", "the green car", "blue", "the red star", "to the left"):
+    for words in ("the pink heart", "the green car", "blue", "the red star", "to the left side"):
         assert words in back
     owls = Demand("remove", (0, 1, 2))
     assert "the three white owls" in instruction([owls], CROWD, rng)
