@@ -175,6 +175,34 @@ def merge(
 
 
 @app.command()
+def export(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A finished output folder.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="bagel, omnigen2, flowfactory, llamafactory, trl, editrl, genrl or parquet; docs/export.md.",
+        ),
+    ],
+    out: Annotated[str, typer.Option(metavar="PATH", help="The folder to write; it must not exist yet.")],
+    data_dir: Annotated[
+        str | None, typer.Option(metavar="PATH", help="How the trainer will name that folder, if not by its own path.")
+    ] = None,
+    units: Annotated[
+        int, typer.Option(help="bagel: row groups come in multiples of this; the trainer's ranks x workers.")
+    ] = 1,
+    without_iccot: Annotated[
+        float, typer.Option(help="bagel: share of visits that show a sample without its IC-CoT.")
+    ] = 0.0,
+    keys: Annotated[str | None, typer.Option(help="llamafactory: `swift` for ms-swift.")] = None,
+) -> None:
+    """Write an output as the files that a trainer reads."""
+    from cli.export import run
+
+    run(folder, name, out, data_dir, units, without_iccot, keys)
+
+
+@app.command()
 def diff(
     out_a: Annotated[str, typer.Argument(metavar="OUT_A", help="An output folder, finished or not.")],
     out_b: Annotated[str, typer.Argument(metavar="OUT_B", help="Another.")],

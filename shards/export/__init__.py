@@ -1,0 +1,1 @@
+"""Exports: a finished output, written as the files that a trainer reads. One module per format."""

@@ -1,0 +1,133 @@
+"""BAGEL: Parquet rows of references and target, with the IC-CoTs beside the instruction.
+
+A row is what BAGEL's editing loaders take: `image_list` holds the references and, last, the target;
+`instruction_list` one inner list of one text, as Echo-4o's multi-reference loader wants it (it calls `.item()` on it).
+BAGEL hands out work by row group and drops what does not divide evenly, and a worker without a row group waits for
+ever; so their number is a multiple of `units`. It skips files whose exact path is no key of parquet_info.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+from schemas.errors import InputError
+from shards.export.folder import Folder
+from shards.export.groups import GROUP_BYTES, Groups, byte_lists
+from shards.export.options import Options
+from shards.export.prompts import PlaceholderError, pieces
+from shards.export.source import Row, Source
+
+GROUP_ROWS = 16
+NAME = "realign_iccot"
+"""What the dataset is called in BAGEL's registry and in the files written here."""
+
+_DATASET = "bagel_dataset.py"
+
+
+def write(source: Source, folder: Folder, options: Options) -> None:
+    """SPLIT/part-*.parquet, SPLIT.parquet_info.json, and what registers the training split with BAGEL.
+
+    Raises:
+        InputError: a split has fewer samples than `units`.
+    """
+    import pyarrow as pa
+
+    text = pa.string()
+    types = {
+        "id": text,
+        "task": text,
+        "image_list": pa.list_(pa.binary()),
+        "instruction_list": pa.list_(pa.list_(text)),
+    }
+    schema = pa.schema({**types, "prompt": text, "iccot_list": pa.list_(text), "without_iccot": pa.float32()})
+    where = options.data_dir.rstrip("/") or folder.final
+    for split, kept in source.kept.items():
+        if not kept:
+            continue
+        if kept < options.units:
+            raise InputError(
+                f"{source.out}: the split {split} has {kept:,} samples, fewer than the {options.units:,} workers that "
+                "--units counts, and BAGEL waits for ever for a worker without data; use fewer"
+            )
+        with Groups(folder, split, schema) as groups:
+            for rows in _grouped(source, split, folder, kept, options.units):
+                groups.write(_columns(rows, options.without_iccot))
+        info = {f"{where}/{part.name}": {"num_row_groups": part.row_groups} for part in groups.parts}
+        folder.text(f"{split}.parquet_info.json", json.dumps(info, indent=1) + "\n")
+        folder.notes.append(f"{split} has {sum(info[key]['num_row_groups'] for key in info):,} row groups")
+        if split == "train":
+            _register(folder, where, len(groups.parts), sum(part.rows for part in groups.parts))
+
+
+def _grouped(source: Source, split: str, folder: Folder, kept: int, units: int) -> Iterator[list[Row]]:
+    """The rows of each row group: as many groups as divide evenly over the workers, all of about one size."""
+    count = min(kept, units * -(-kept // (units * GROUP_ROWS)))
+    count -= count % units
+    rows: list[Row] = []
+    size = group = 0
+    for position, row in enumerate(source.rows(split)):
+        if rows and (position * count // kept != group or size >= GROUP_BYTES):
+            yield rows
+            rows, size = [], 0
+        group = position * count // kept
+        try:
+            pieces(row.text("prompt"), len(row.inputs))
+        except PlaceholderError:
+            folder.leave_out("placeholders")
+            continue
+        rows.append(row)
+        size += sum(len(image.data) for image in row.images.values())
+    if rows:
+        yield rows
+
+
+def _columns(rows: list[Row], without_iccot: float) -> dict[str, Any]:
+    return {
+        "id": [row.id for row in rows],
+        "task": [row.text("task") for row in rows],
+        "image_list": byte_lists([[*row.inputs, row.image("target")] for row in rows]),
+        "instruction_list": [[[row.text("instruction")]] for row in rows],
+        "prompt": [row.text("prompt") for row in rows],
+        "iccot_list": [row.reasonings() for row in rows],
+        "without_iccot": [without_iccot] * len(rows),
+    }
+
+
+def _register(folder: Folder, where: str, files: int, samples: int) -> None:
+    info = {
+        NAME: {
+            NAME: {
+                "data_dir": f"{where}/train",
+                "num_files": files,
+                "num_total_samples": samples,
+                "parquet_info_path": f"{where}/train.parquet_info.json",
+            }
+        }
+    }
+    folder.text("bagel_info.json", json.dumps(info, indent=1) + "\n")
+    folder.text("bagel.yaml", _YAML.format(name=NAME, files=files))
+    folder.text(_DATASET, resources.files("shards.export").joinpath(_DATASET).read_text(encoding="utf-8"))
+
+
+_YAML = """\
+# A group of BAGEL's data configuration (--dataset_config_file). Sizes as in its own example.
+{name}:
+  dataset_names:
+  - {name}
+  image_transform_args:
+    image_stride: 16
+    max_image_size: 1024
+    min_image_size: 512
+  vit_image_transform_args:
+    image_stride: 14
+    max_image_size: 518
+    min_image_size: 224
+  is_mandatory: true
+  num_used_data:  # counts files: fewer leaves some out, more repeats some
+  - {files}
+  weight: 1
+  think: true  # the IC-CoT between <think> tags, as BAGEL writes when it thinks
+"""

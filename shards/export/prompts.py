@@ -1,0 +1,88 @@
+"""Where the images stand in a prompt: `<image_i>` placeholders, told from text that merely looks like them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from schemas.mentions import PLACEHOLDER
+
+Piece = int | str
+"""Image i (from 1), or text."""
+
+# What chat templates and loaders count or turn into special tokens: <image>, <image_2>, <video>, <img>,
+# <start_of_image>, <IMG_CONTEXT>, <|image_pad|>, <|im_end|>, [IMG], ...
+_SPECIAL = re.compile(
+    r"<(/?[^<>\s]*?(?:image|img|video|audio|vision)[^<>\s]*)>|<\|([^<>\s]*?)\|>|\[(img(?:_\w+)?)\]", re.IGNORECASE
+)
+_LEADING = re.compile(rf"\s*{PLACEHOLDER.pattern}")
+
+
+class PlaceholderError(ValueError):
+    """A prompt that does not name each of its images exactly once."""
+
+
+def pieces(prompt: str, images: int) -> list[Piece]:
+    """An interleaved prompt in order: each image once, and the text between, without anything special left in it.
+
+    The images come out in ascending order, for a trainer numbers them as they come and texts speak of "image 2": where
+    the prompt has them otherwise, all stand first and the text says `image i` instead.
+
+    Raises:
+        PlaceholderError: it does not hold each of `<image_1>` to `<image_N>` exactly once.
+    """
+    found: list[Piece] = []
+    at = 0
+    for match in PLACEHOLDER.finditer(prompt):
+        found += [plain(prompt[at : match.start()]), int(match.group(1))]
+        at = match.end()
+    found.append(plain(prompt[at:]))
+    checked = _checked(found, images)
+    if order_of(checked) == list(range(1, images + 1)):
+        return checked
+    text = "".join(f"image {piece}" if isinstance(piece, int) else piece for piece in checked)
+    return [*range(1, images + 1), text]
+
+
+def leading_pieces(prompt: str, images: int) -> list[Piece]:
+    """The same for a critic's prompt, whose images stand at its beginning: whatever looks like one later is text.
+
+    Raises:
+        PlaceholderError: it does not begin with each of `<image_1>` to `<image_N>` once.
+    """
+    found: list[Piece] = []
+    at = 0
+    for _ in range(images):
+        match = _LEADING.match(prompt, at)
+        if match is None:
+            break
+        found += [prompt[at : match.start(1) - len("<image_")], int(match.group(1))]
+        at = match.end()
+    found.append(plain(prompt[at:]))
+    return _checked(found, images)
+
+
+def order_of(found: Sequence[Piece]) -> list[int]:
+    """The images in the order in which they stand."""
+    return [piece for piece in found if isinstance(piece, int)]
+
+
+def with_token(found: Sequence[Piece], token: str = "<image>") -> str:
+    """One text with `token` for each image, which trainers fill in order; hence with as many tokens as images."""
+    return "".join(token if isinstance(piece, int) else piece for piece in found)
+
+
+def plain(text: str) -> str:
+    """Text in which nothing is taken for an image or a special token: `<image>` becomes `[image]`."""
+    return _SPECIAL.sub(lambda match: _bracketed(next(filter(None, match.groups()), "")), text)
+
+
+def _bracketed(name: str) -> str:
+    # `[IMG]` is itself special to some tokenizers.
+    return f"({name})" if name.upper().startswith("IMG") else f"[{name}]"
+
+
+def _checked(found: list[Piece], images: int) -> list[Piece]:
+    if sorted(order_of(found)) != list(range(1, images + 1)):
+        raise PlaceholderError(f"it names the images {order_of(found)}, not each of 1 to {images} once")
+    return [piece for piece in found if piece != ""]
