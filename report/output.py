@@ -1,0 +1,258 @@
+"""An output folder as a report reads it: index tables, rejections, and where the bytes of each member lie."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from schemas.errors import DamageError, InputError
+from schemas.usage import Usage, total
+from shards.indexes import read_index_of
+from shards.manifest import read_manifest, read_run, unfinished
+from shards.names import BALANCED, RUN, SHARDS, ShardName, committed, names_of
+from shards.tables import Footer, read_rejects
+from storage import paths
+
+Json = dict[str, Any]
+READERS = 8
+_GAP = 1 << 16
+_LIGHT = ("id", "split", "task", "stage", "reason", "class", "usd", "scores")
+
+
+class Place(NamedTuple):
+    """A member's bytes: `size` of them at `offset` in `OUT/tar`."""
+
+    tar: str
+    offset: int
+    size: int
+    sha256: str
+
+
+class Row(NamedTuple):
+    """A kept sample's index row: its number and its shard's."""
+
+    shard: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a finished shard's two Parquet files say.
+
+    Attributes:
+        table: pyarrow; the whole index.
+        rejects: its rejections, without drafts and answers.
+    """
+
+    name: ShardName
+    footer: Footer
+    table: Any
+    rejects: list[Json]
+    usage: dict[str, Usage]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The finished shards of a run.
+
+    Attributes:
+        manifest: None where the run is not finished.
+        missing: what is not finished, in words; empty where nothing is.
+    """
+
+    out: str
+    run: Json
+    manifest: Json | None
+    missing: str
+    shards: list[Shard]
+
+    @property
+    def dataset(self) -> str:
+        return str(self.run.get("dataset", ""))
+
+    @property
+    def settings(self) -> Json:
+        """What was configured; of a selection, what was configured for the run that it was chosen from."""
+        found = self.run.get("selection", {}).get("of") if isinstance(self.run.get("selection"), dict) else None
+        return found if isinstance(found, dict) else self.run
+
+    @property
+    def counts(self) -> dict[str, int]:
+        keys = ("planned", "kept", "rejected")
+        return {key: sum(getattr(shard.footer, key) for shard in self.shards) for key in keys}
+
+    @property
+    def reasons(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for shard in self.shards:
+            found.update(shard.footer.rejected_by_reason)
+        return found
+
+    @property
+    def usage(self) -> dict[str, Usage]:
+        return total(shard.usage for shard in self.shards)
+
+    @property
+    def splits(self) -> list[str]:
+        """In the order in which they are usually named: train first."""
+        found = {shard.name.split for shard in self.shards}
+        return sorted(found, key=lambda split: (split != "train", split))
+
+    @property
+    def rejects(self) -> Iterator[Json]:
+        for shard in self.shards:
+            yield from shard.rejects
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of an index column in the order of the shards; None where a shard lacks it."""
+        for shard in self.shards:
+            if name in shard.table.column_names:
+                yield from shard.table.column(name).to_pylist()
+            else:
+                yield from [None] * shard.table.num_rows
+
+
+def read_output(out: str) -> Output:
+    """Read every index and rejects file that this run has finished.
+
+    Raises:
+        InputError: `out` is not the folder of a run, or nothing of it is finished.
+        DamageError: a file cannot be read.
+    """
+    run_hash, run = read_run(out)
+    names = committed(paths.list_files(paths.join(out, SHARDS)))
+    with ThreadPoolExecutor(READERS, thread_name_prefix="report") as pool:
+        found = [s for s in pool.map(lambda name: _shard(out, name, run_hash), names) if s is not None]
+    if not found:
+        raise InputError(f"{paths.join(out, SHARDS)}: no shard is finished yet; run the command that makes it")
+    done, every = {shard.name for shard in found}, names_of(run["shards"])
+    missing = [str(name) for name in every if name not in done]
+    manifest = read_manifest(out)
+    return Output(out, run, manifest, unfinished(missing, len(every)) if missing else "", found)
+
+
+def _shard(out: str, name: ShardName, run_hash: str) -> Shard | None:
+    """One shard; None where another run made it."""
+    index = read_index_of(out, name)
+    if index is None or index.footer.run_hash != run_hash:
+        return None
+    uri = paths.join(out, name.rejects)
+    try:
+        usage, rejects = read_rejects(paths.read_bytes(uri), _LIGHT)
+    except (OSError, ValueError) as error:
+        raise DamageError(f"{uri}: {error}; run `verify`") from error
+    return Shard(name, index.footer, index.table, rejects, usage)
+
+
+def whole_rejections(output: Output, wanted: set[str]) -> dict[str, Json]:
+    """The whole rows of these rejections, drafts and answers too, by id.
+
+    Raises:
+        DamageError: a rejects file cannot be read.
+    """
+    found: dict[str, Json] = {}
+    for shard in output.shards:
+        if not any(row["id"] in wanted for row in shard.rejects):
+            continue
+        uri = paths.join(output.out, shard.name.rejects)
+        try:
+            rows = read_rejects(paths.read_bytes(uri))[1]
+        except (OSError, ValueError) as error:
+            raise DamageError(f"{uri}: {error}; run `verify`") from error
+        found |= {row["id"]: row for row in rows if row["id"] in wanted}
+    return found
+
+
+def members(output: Output, row: Row) -> dict[str, Place]:
+    """By name without the sample's id (`image_1.jpg`, `target.jpg`, `json`), where each member lies."""
+    shard = output.shards[row.shard]
+    key = shard.table.column("id")[row.row].as_py()
+    listed = shard.table.column("members")[row.row].as_py()
+    return {
+        m["name"].removeprefix(f"{key}."): Place(shard.name.tar, m["offset"], m["size"], m["sha256"]) for m in listed
+    }
+
+
+def record_places(shard: Shard) -> list[Place]:
+    """Where the JSON of each sample of a shard lies, in the order of the rows.
+
+    Raises:
+        DamageError: a sample has none.
+    """
+    import pyarrow.compute as pc
+
+    listed = shard.table.column("members").combine_chunks().flatten()
+    rows = listed.filter(pc.ends_with(listed.field("name"), ".json")).to_pylist()
+    if len(rows) != shard.table.num_rows:
+        raise DamageError(f"{shard.name.index_file}: names {len(rows)} records for {shard.table.num_rows} samples")
+    return [Place(shard.name.tar, m["offset"], m["size"], m["sha256"]) for m in rows]
+
+
+def read_records(out: str, places: list[Place]) -> list[Json]:
+    """The JSON at each place, in order; what lies close together in a tar is read in one piece.
+
+    Raises:
+        DamageError: a tar is missing or cut short, or what lies there is no JSON.
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i][:2])
+    found: dict[int, Json] = {}
+    for group in _runs(order, places):
+        first, last = places[group[0]], places[group[-1]]
+        data = read_place(out, Place(first.tar, first.offset, last.offset + last.size - first.offset, ""))
+        for i in group:
+            at = places[i].offset - first.offset
+            found[i] = _parsed(out, places[i], data[at : at + places[i].size])
+    return [found[i] for i in range(len(places))]
+
+
+def read_place(out: str, place: Place) -> bytes:
+    """The bytes at a place.
+
+    Raises:
+        DamageError: the tar is missing or cut short.
+    """
+    uri = paths.join(out, place.tar)
+    try:
+        data = paths.read_range(uri, place.offset, place.size)
+    except FileNotFoundError as error:
+        raise DamageError(f"{uri}: is missing, though its index says that it is finished") from error
+    if len(data) < place.size:
+        raise DamageError(f"{uri}: is cut short before byte {place.offset + place.size:,}; run `verify`")
+    return data
+
+
+def balanced_output(out: str) -> Output | None:
+    """The balanced shards in the folder of a run; None where there are none, or none that are finished."""
+    folder = paths.join(out, BALANCED)
+    if not paths.exists(paths.join(folder, RUN)):
+        return None
+    found = read_output(folder)
+    return found if found.manifest is not None else None
+
+
+def _runs(order: Iterable[int], places: list[Place]) -> Iterator[list[int]]:
+    """Consecutive places of one tar with small gaps between them, together."""
+    group: list[int] = []
+    for i in order:
+        if group:
+            before, here = places[group[-1]], places[i]
+            if before.tar != here.tar or here.offset - before.offset - before.size > _GAP or len(group) >= 256:
+                yield group
+                group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def _parsed(out: str, place: Place, data: bytes) -> Json:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        uri = paths.join(out, place.tar)
+        raise DamageError(f"{uri}: there is no readable JSON at byte {place.offset:,} ({error})") from error
+    return found if isinstance(found, dict) else {}
+
