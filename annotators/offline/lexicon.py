@@ -26,6 +26,7 @@ _PlainLoader.yaml_implicit_resolvers = {
 }
 
 
+@lru_cache(maxsize=128)
 def words(section: str, name: str) -> frozenset[str]:
     """One word list of a section, such as `words("nouns", "colours")`."""
     listed = _file()[section][name]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ERRORS = ((0, 0.36), (1, 0.26), (2, 0.18), (3, 0.10), (9, 0.10))
 """(how many errors, the share of draws with so many); 9 draws another prompt's picture. Where a prompt names too
 little to err in, a draw has fewer."""
-SIDE = 512
+SIDE = 384
 """Pixels of a painting where no size is asked for."""
 _MOST_THINGS = 9
 _MOST_SUBJECTS = 5
