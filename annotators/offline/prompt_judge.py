@@ -148,14 +148,16 @@ def _in_photo(ask: Asking, sight: Sight) -> Told:
     """Colours, brightness and monochrome; all else is out of sight."""
     if ask.styles and {"monochrome", "black and white"} & set(ask.styles):
         return (1.0, "it is without colour") if sight.monochrome else (0.0, "it is in colour")
-    colours = [c for s in ask.subjects for word in s.colours if (c := colour_of(word))]
+    colours = dict.fromkeys(word for s in ask.subjects for word in s.colours if colour_of(word))
     if colours:
-        shares = [sight.colours.get(c, 0.0) for c in colours]
-        if min(shares) < 0.003:
-            missing = colours[shares.index(min(shares))]
-            return 0.0, f"hardly a pixel is {missing}"
-        named = " and ".join(dict.fromkeys(colours))
-        return (1.0 if min(shares) >= 0.02 else 0.5), f"{named} is there, though rules cannot see on what"
+        shares = {word: sight.colours.get(colour_of(word), 0.0) for word in colours}
+        rarest = min(shares, key=lambda word: shares[word])
+        if shares[rarest] < 0.003:
+            return 0.0, f"hardly a pixel is {rarest} or near it"
+        named = " and ".join(shares)
+        return (
+            1.0 if shares[rarest] >= 0.02 else 0.5
+        ), f"{named}, or near it, is there, though rules cannot see on what"
     if scene_of(ask) == "night" or light_of(ask) == "dim":
         dark = sight.brightness in ("dark", "dim")
         return (1.0, "the picture is dark") if dark else (0.0, "the picture is not dark")
