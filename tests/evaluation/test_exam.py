@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cli.exam import run
 from evaluation.bootstrap import Estimate
@@ -25,10 +27,12 @@ from schemas.judgements import Dimension
 from schemas.labels import EditPair
 from schemas.references import ImageRef
 from schemas.usage import Usage
+from storage.configs import load
 from tests.evaluation.exam_teachers import Grade, Teacher
 from tests.servers.running import PracticeServer
 from toyworld.world import Picture
 
+ROOT = Path(__file__).resolve().parents[2]
 E, C, F = Dimension.EXECUTION, Dimension.CONSISTENCY, Dimension.INSTRUCTION_FOLLOWING
 
 
@@ -366,3 +370,11 @@ def test_who_sits_an_exam() -> None:
     assert list(config_of(teachers={"a": gemini, "b": gemini}, baseline=False).entrants) == ["a", "b"]
     assert list(config_of(teachers={}, models=OFFLINE, baseline=True).entrants) == [BASELINE]
     assert list(config_of(teachers={"g": gemini}, models=gemini, baseline=False).entrants) == ["g", "g (models)"]
+
+
+def test_the_shipped_configuration_and_the_documented_one_are_sound() -> None:
+    shipped = load(ExamConfig, str(ROOT / "configs" / "exam-offline.yaml"))
+    assert list(shipped.entrants) == [BASELINE] and shipped.cases == 200
+    page = (ROOT / "docs" / "exam.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert list(ExamConfig.model_validate(yaml.safe_load(example)).entrants) == ["gemini-2.5-flash", BASELINE]
