@@ -70,7 +70,11 @@ def _provenance(record: Json) -> Json:
     except ValueError:
         return {}
     return {
-        role: {"model": s.get("model", ""), "prompt": s.get("prompt", "")[:12], "note": without_paths(s.get("note", ""))}
+        role: {
+            "model": s.get("model", ""),
+            "prompt": s.get("prompt", "")[:12],
+            "note": without_paths(s.get("note", "")),
+        }
         for role, s in found.items()
         if isinstance(s, dict)
     }
@@ -124,7 +128,11 @@ def _reasoning(found: Json, references: int) -> Json:
     except ICCoTError:
         view = {"caption": found.get("out_caption", ""), "relations": [], "text": text}
     scores = {key: found.get(key) for key in ("clip_text", "relation_margin")}
-    return {**view, "draws": found.get("draws", 1), **{k: v for k, v in scores.items() if v not in (None, NOT_COMPUTED)}}
+    return {
+        **view,
+        "draws": found.get("draws", 1),
+        **{k: v for k, v in scores.items() if v not in (None, NOT_COMPUTED)},
+    }
 
 
 def _pair(tar: str, rows: list[Kept], pictures: Pictures) -> Entry:

@@ -255,4 +255,3 @@ def _parsed(out: str, place: Place, data: bytes) -> Json:
         uri = paths.join(out, place.tar)
         raise DamageError(f"{uri}: there is no readable JSON at byte {place.offset:,} ({error})") from error
     return found if isinstance(found, dict) else {}
-
