@@ -89,14 +89,14 @@ function verdict(name, judged) {
 function editBody(detail) {
   const order = ["execution", "consistency"];
   return h("div", { class: "edit" },
-    h("div", null, slider(detail.before, detail.after)),
+    h("div", null, slider(detail.before, detail.after),
+      h("div", { class: "report" }, detail.report.filter((part) => part.text).map((part) => [h("h4", null, part.name), text(part.text)]))),
     h("div", null,
       detail.asked.map((one) => h("section", { class: "asked" },
         text(one.instruction, { class: "instruction" }),
         one.rewrite ? h("p", { class: "original" }, `rewritten: ${spoken(one.rewrite)}`) : null,
         h("div", { class: "judged" }, Object.keys(one.judged).sort((a, b) => order.indexOf(a) - order.indexOf(b))
-          .map((name) => verdict(name, one.judged[name]))))),
-      h("div", { class: "report" }, detail.report.filter((part) => part.text).map((part) => [h("h4", null, part.name), text(part.text)]))));
+          .map((name) => verdict(name, one.judged[name])))))));
 }
 
 function slider(before, after) {
@@ -136,7 +136,7 @@ function imageBody(detail) {
       following && following.criteria.length ? h("ul", { class: "checklist" }, following.criteria.map((one) => {
         const [sign, kind] = MARKS[one.mark] || ["·", ""];
         return h("li", null, h("span", { class: `m ${kind}` }, `${sign} ${one.mark || "no mark"}`),
-          h("div", null, h("b", null, one.name), h("ul", null, one.questions.map((question) => h("li", null, question)))));
+          h("div", null, h("b", null, one.name), one.questions.map((question) => h("p", null, question))));
       })) : following && following.text ? text(following.text) : null,
       following && following.answer ? h("details", null, h("summary", null, "The judge's whole answer, as a student learns it"), text(following.answer)) : null));
 }

@@ -125,7 +125,7 @@ function overview(figures, diversity, act) {
     name: spoken(task.name), parts: [{ kind: "kept", n: task.kept }, { kind: "lost", n: task.rejected }],
     said: task.rejected ? `${number(task.kept)} (−${number(task.rejected)})` : number(task.kept), act: () => act.task(task.name) }))),
     legend(["kept", "kept"], ...(counts.rejected ? [["lost", "rejected"]] : []))));
-  made.push(...figures.scores.map((found) => histogram(found, act.score)));
+  made.push(...figures.scores.filter((found) => found.leading).map((found) => histogram(found, act.score)));
   made.push(...balanceCharts(figures.balance));
   made.push(...diversityCharts(diversity));
   const cost = chart("Cost by model", table(["model (roles)", "calls", "from ledger", "tokens in", "tokens out", "spent", "per kept"],
@@ -137,5 +137,10 @@ function overview(figures, diversity, act) {
   }
   cost.classList.add("wide");
   if (figures.usage.length) made.push(cost);
+  const others = figures.scores.filter((found) => !found.leading);
+  if (others.length) {
+    made.push(h("details", null, h("summary", null, `${number(others.length)} more scores: ${others.map((found) => spoken(found.name)).join(", ")}`),
+      h("div", { class: "charts" }, others.map((found) => histogram(found, act.score)))));
+  }
   append(document.getElementById("charts"), made);
 }

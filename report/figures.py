@@ -14,6 +14,7 @@ from report.wording import without_paths_in
 BINS = 24
 _STAGES = ("plan", "input", "writer", "rewriter", "describer", "planner", "reasoner", "painter", "images", "filter")
 _LATE = ("judge", "write")
+_LEADING = ("clip_text", "relation_margin")
 _NO_SCORES = ("subjects", "references", "reasonings", "painting")
 
 
@@ -112,7 +113,8 @@ def score_histograms(output: Output) -> list[Json]:
         for name, value in json.loads(row["scores"] or "{}").items():
             rejected.setdefault(name, []).append(value)
     marks = thresholds(output.settings.get("filters", {}))
-    return [_histogram(name, kept[name], rejected.get(name, []), marks) for name in kept if kept[name]]
+    found = [_histogram(name, kept[name], rejected.get(name, []), marks) for name in kept if kept[name]]
+    return sorted(found, key=lambda one: (not one["leading"], one["name"] not in _LEADING))
 
 
 def _kept_scores(output: Output) -> dict[str, list[float]]:
@@ -133,19 +135,21 @@ def _kept_scores(output: Output) -> dict[str, list[float]]:
 def _histogram(name: str, kept: list[float], rejected: list[float], marks: list[tuple[str, float]]) -> Json:
     both = [*kept, *rejected]
     low, high = min(both), max(both)
-    whole = all(float(v).is_integer() for v in both) and high - low <= BINS
-    if whole and {*both} <= {1.0, 2.0, 3.0, 4.0, 5.0}:
+    whole = {*both} <= {1.0, 2.0, 3.0, 4.0, 5.0}
+    if whole:
         low, high = 1.0, 5.0
     bins = int(high - low) + 1 if whole else BINS
     edges = [low - 0.5 + i for i in range(bins + 1)] if whole else _edges(low, high, bins)
+    near = [{"name": key, "at": at} for key, at in marks if _concerns(key, name) and edges[0] <= at <= edges[-1]]
     return {
         "name": name,
+        "leading": bool(near) or whole or name in _LEADING,
         "whole": whole,
         "edges": [round(edge, 6) for edge in edges],
         "kept": _binned(kept, edges),
         "rejected": _binned(rejected, edges),
         "mean": round(sum(kept) / len(kept), 4),
-        "marks": [{"name": key, "at": at} for key, at in marks if _concerns(key, name) and edges[0] <= at <= edges[-1]],
+        "marks": near,
     }
 
 
