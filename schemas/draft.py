@@ -177,6 +177,7 @@ class Draft(Record):
                     "caption": r.reference.caption,
                     "license": r.reference.license,
                     "attribution": r.reference.attribution,
+                    "person": str(r.reference.person),
                 }
                 for r in plan.references
             ],
