@@ -155,7 +155,7 @@ def _part(out: str, index: Index) -> _Part:
     owners = ids.take(pa.array(np.repeat(np.arange(len(ids)), lengths)))
     try:
         parts = pc.split_pattern(flat.field("name"), ".", max_splits=1)
-        sound = pc.all(pc.equal(pc.list_element(parts, 0), owners)).as_py() and lengths.min(initial=1) > 0
+        sound = pc.all(pc.equal(pc.list_element(parts, 0), owners), min_count=0).as_py() and lengths.min(initial=1) > 0
         suffixes = pc.list_element(parts, 1)
         digests = np.frombuffer(bytes.fromhex("".join(flat.field("sha256").to_pylist())), np.uint8).reshape(-1, 32)
         sound = sound and len(digests) == len(flat)
