@@ -66,9 +66,11 @@ def plumbline(
 @app.command()
 def demo(
     out: Annotated[str, typer.Option(help="Where the datasets go, each in its folder.")] = "demo",
-    samples: Annotated[int, typer.Option(min=1, help="How many samples to plan.")] = 400,
+    samples: Annotated[
+        int, typer.Option(min=1, help="How many samples to plan; a quarter as many pairs and prompts.")
+    ] = 400,
 ) -> None:
-    """Make a dataset from the embedded toy world, offline, in a minute or two."""
+    """Make all three datasets from the embedded toy world, offline, in a few minutes."""
     from cli.demo import run
 
     run(out, samples)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pools.drawn import drawn_pool
 from pools.index import DIGEST_KEY, FILES_KEY, IndexReport, columns, index, index_metadata
 from pools.rows import TARS, parent, read_rows
 from pools.unchecked import unchecked
@@ -65,7 +65,7 @@ class Pool:
             InputError: the pool is missing, empty or broken.
         """
         if spec == TOYWORLD:
-            spec = _toyworld(cache_dir)
+            spec = drawn_pool(cache_dir)
         elif config_dir not in ("", "."):
             spec = paths.join(config_dir, spec)
         if spec.lower().endswith(".parquet"):
@@ -192,24 +192,3 @@ def _stamp(path: str) -> str:
     except (OSError, ValueError):
         return "missing"
     return f"{found.st_size} {found.st_mtime_ns}"
-
-
-def _toyworld(cache_dir: str) -> str:
-    """The toy world's pool, drawn under `cache_dir` once per version of its code."""
-    from importlib import resources
-
-    from toyworld import pool as toy
-
-    code = hashlib.sha256()
-    for file in sorted(resources.files("toyworld").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".py"):
-            code.update(file.read_bytes())
-    folder = os.path.join(cache_dir, f"{TOYWORLD}-{code.hexdigest()[:16]}")
-    if not os.path.isdir(folder):
-        unfinished = f"{folder}.{os.getpid()}"
-        toy.build(unfinished)
-        try:
-            os.replace(unfinished, folder)
-        except OSError:  # another process was faster
-            shutil.rmtree(unfinished)
-    return os.path.join(folder, "pool.jsonl")

@@ -13,6 +13,10 @@ from annotators.offline.matching import found_for, wanted_changes
 SIGNIFICANT = 0.006
 """The share of the picture from which an unasked-for change is significant rather than minor."""
 _SPECK = 0.0008
+_MET = 3
+"""The Execution of a clause from which what fits it counts as its doing; below, it is a change nobody asked for."""
+_MOVES = ("move", "swap", "turn")
+"""Where these are asked for, what went the wrong way is still the thing that was to go."""
 _HIDES = 0.08
 """The share of the picture that an added thing may hide without that counting as a change of its own."""
 _SHOWN = {1: "Nothing asked for is to be seen", 2: "The request is barely followed", 3: "The main intent is met"}
@@ -41,16 +45,18 @@ def execution(instruction: str, d: Differences) -> tuple[int, str]:
 def consistency(instruction: str, d: Differences) -> tuple[int, str]:
     """How far all else is kept, 1 to 5, and why: a baseline by rules, whether or not the request was executed.
 
-    What fits the request is set aside, then significant and minor changes are counted: none 5; one significant or up
-    to two minor 4; two or three significant, or three or four minor 3; more 2; another picture altogether 1. Not
-    counted, as far as pixels tell: what a new or moved thing hides or uncovers; sharpness, light and colour over the
-    whole picture, shadows; whatever replaced the replaced thing; what touches the requested change.
+    What fits the request, where that is met in the main, is set aside, then significant and minor changes are counted:
+    none 5; one significant or up to two minor 4; two or three significant, or three or four minor 3; more 2; another
+    picture altogether 1. In photographs another background is many changes. Not counted, as far as pixels tell: what a
+    new or moved thing hides or uncovers; sharpness, light and colour over the whole picture, shadows; whatever replaced
+    the replaced thing; what touches the requested change.
     """
     clauses = asked(instruction)
     wide = {c.action for c in clauses} & {"style", "background", "light"}
     if d.overall == "another picture" and not wide:
         return 1, "Hardly anything of the first image is kept."
-    wanted = {id(c) for clause in clauses for c in wanted_changes(clause, d)}
+    done = [c for c in clauses if found_for(c, d)[0] >= (_MET - 1 if c.action in _MOVES else _MET)]
+    wanted = {id(c) for clause in done for c in wanted_changes(clause, d)}
     kept = [c for c in d.changes if id(c) in wanted]
     significant: list[Change] = []
     minor: list[Change] = []
@@ -64,8 +70,13 @@ def consistency(instruction: str, d: Differences) -> tuple[int, str]:
     extra = _whole_picture(d, wide)
     # A thing counts as often as there are of it, but a crowd is one failure, not many.
     many = sum(min(c.count, 3) for c in significant) + len(extra)
-    score = _by_count(many, sum(min(c.count, 3) for c in minor), scene=any(c.kind == "scene" for c in significant))
+    score = _by_count(many, sum(min(c.count, 3) for c in minor), scene=_redone(significant, d))
     return score, _why(many, significant, minor, extra)
+
+
+def _redone(significant: list[Change], d: Differences) -> bool:
+    """Whether the background of a photograph is another; that of a drawn picture is one thing among others."""
+    return not d.exact and any(c.kind == "scene" for c in significant)
 
 
 def _by_count(significant: int, minor: int, *, scene: bool) -> int:

@@ -44,7 +44,8 @@ _VERBS = (
     ),
     (
         "remove",
-        r"\b(?:remove|delete|erase|get rid of|eliminate|take (?:away|out|off)|hide)\b|去掉|删除|移除|去除|消除",
+        r"\b(?:remove|delete|erase|get rid of|eliminate|take (?:away|out|off)|hide)\b|\btake\b.{0,80}\baway\b"
+        r"|去掉|删除|移除|去除|消除",
     ),
     (
         "light",
@@ -219,7 +220,7 @@ def _place(low: str, action: str) -> str:
     if corner:
         return f"{'upper' if corner[1] in ('upper', 'top') else 'lower'} {corner[2]}"
     match = re.search(
-        r"\b(?:on|at|in|to) the (?:far )?(left|right|top|bottom|centre|center|middle)\b"
+        r"\b(?:on|at|in|to|into) the (?:far )?(left|right|top|bottom|centre|center|middle)\b"
         r"(?: (?:side|edge|part|half|of the (?:image|picture|photo)))?(?! (?:hand )?of| hand)",
         low,
     )

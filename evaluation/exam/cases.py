@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from evaluation.exam.edits import edit_of
-from evaluation.exam.prompts import prompt_of
 from schemas.base import Word
 from schemas.judgements import Dimension
+from toyworld.edits import edit_of
+from toyworld.prompts import prompt_of
 from toyworld.world import Picture
 
 

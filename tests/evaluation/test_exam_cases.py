@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from evaluation.exam.cases import EditCase, Kind, PromptCase, cases_of
-from evaluation.exam.edits import _recoloured
 from evaluation.exam.pictures import DrawnEdit, drawn
-from evaluation.exam.truth import Demand, Edited, consistency, execution, fits, following, near, unasked
-from evaluation.exam.wording import instruction, inverse
 from schemas.errors import InputError
 from schemas.judgements import Dimension
 from storage.references import image_bytes
 from toyworld.captions import parse
+from toyworld.edit_truth import Demand, Edited, consistency, execution, fits, following, near, unasked
+from toyworld.edit_words import instruction, inverse
+from toyworld.edits import _recoloured
 from toyworld.oracle import read, same
 from toyworld.render import render, render_cutout
 from toyworld.world import Picture, Thing

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from evaluation.exam.truth import Demand, Edited
 from toyworld.captions import Wording, caption, listed, place_phrase
+from toyworld.edit_truth import Demand, Edited
 from toyworld.world import Picture, Thing
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from evaluation.exam.truth import Demand, Edited, consistency, execution, fits, near
-from evaluation.exam.wording import instruction, inverse
+from toyworld.edit_truth import Demand, Edited, consistency, execution, fits, near
+from toyworld.edit_words import instruction, inverse
 from toyworld.world import CLEAR, COLOURS, PLACES, SCENES, SHAPES, Picture, Thing, free_places
 
 _TRIES = 500

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from evaluation.exam.truth import following, near
-from evaluation.exam.wording import prompt
 from toyworld.captions import Wording, said
+from toyworld.edit_truth import following, near
+from toyworld.edit_words import prompt
 from toyworld.world import CLEAR, COLOURS, PLACES, SCENES, SHAPES, Picture, Thing, free_places
 
 _TRIES = 500
