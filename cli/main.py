@@ -217,6 +217,24 @@ def diff(
 
 
 @app.command()
+def report(
+    out: Annotated[str, typer.Argument(help="An output folder, finished or not.")],
+    samples: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Show at most N entries, fairly chosen (5,000 by default)."),
+    ] = None,
+    thumb: Annotated[
+        int | None, typer.Option(min=32, max=1024, metavar="PX", help="The longer side of its pictures (192, FIRM 320).")
+    ] = None,
+    card_only: Annotated[bool, typer.Option("--card-only", help="Write the dataset card and no gallery.")] = False,
+) -> None:
+    """Write report.html, one file to look at what was made, and README.md, the dataset card that loaders read."""
+    from cli.report import run
+
+    run(out, card_only, samples, thumb)
+
+
+@app.command()
 def rejects(
     out: Annotated[str, typer.Argument(help="An output folder.")],
     retry: Annotated[bool, typer.Option("--retry", help="Reopen shards that lack an answer, to run again.")] = False,

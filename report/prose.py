@@ -1,0 +1,237 @@
+"""The body of the dataset card: what the data is, in counts and sentences that follow from the output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from report.contents import Contents
+from report.features import Json
+from report.figures import figures
+from report.output import Output
+from report.wording import without_paths, without_paths_in
+
+_NAMES = {"realign": "Re-Align", "firm-edit": "FIRM-Edit", "firm-gen": "FIRM-Gen"}
+_ABOUT = {
+    "realign": """
+Samples for in-context image generation and editing: one to several reference images with their roles, an instruction,
+one or more structured reasonings (IC-CoT: a caption of the target, and for each reference what it contributes), and the
+target image. Curated after *Re-Align: Structured Reasoning-guided Alignment for In-Context Image Generation and
+Editing* (arXiv 2601.05124). The reasonings were written without sight of the target.""",
+    "firm-edit": """
+Labels that teach a critic to judge image edits: a source image, its edit, the instruction, and a score from 1 to 5 with
+its reasoning for Execution (was it carried out?) or Consistency (did the rest stay?). Curated after FIRM (arXiv
+2603.12247): the differences are described without the instruction, and only then judged. A row's student prompt does
+without the difference report.""",
+    "firm-gen": """
+Labels that teach a critic to judge generated images: an image, its prompt, and a score from 1 to 5 with its reasoning
+for Instruction Following or Quality. Curated after FIRM (arXiv 2603.12247): a checklist is planned from the prompt
+alone, then the image is judged against it, point by point. A row's student prompt does without the checklist.""",
+}
+_FIELDS = {
+    "realign": [
+        ("image_1.jpg, image_2.jpg, ...", "the references in order; null where a sample has fewer"),
+        ("target.jpg", "the target image"),
+        ("json", "instruction, interleaved prompt, task, references, reasonings, scores, split, provenance"),
+    ],
+    "firm-edit": [
+        ("image_1.jpg, image_2.jpg", "the source and the edit"),
+        (
+            "json",
+            "instruction, rewrite, dimension, score, reasoning, difference_report, student_prompt, student_answer",
+        ),
+    ],
+    "firm-gen": [
+        ("image_1.jpg", "the generated image"),
+        ("json", "prompt, dimension, score, reasoning, checklist, marks, aspects, student_prompt, student_answer"),
+    ],
+}
+_SENTINEL = """
+Every key is in every sample, and nothing in the JSON is null: a score of -1.0 was not computed, an empty text does not
+apply. The features in the header list every key; leave them there, since loaders that infer a schema from the first few
+samples drop or cut what differs later."""
+
+
+def name_of(dataset: str) -> str:
+    """What people call a dataset."""
+    return _NAMES.get(dataset, dataset or "Dataset")
+
+
+def body(output: Output, contents: Contents, license_says: str) -> str:
+    """Markdown below the front matter."""
+    found = figures(output)
+    parts = [
+        f"# {name_of(output.dataset)} dataset",
+        _ABOUT.get(output.dataset, "Samples written by Plumbline.").strip(),
+        "`report.html` shows the samples with their images; `plumbline verify` checks them against `manifest.json`.",
+        "## What it holds\n\n" + _counts(found, contents),
+        "## Fields\n\n" + _table(("field", "holds"), _FIELDS.get(output.dataset, [])) + "\n" + _SENTINEL,
+        "## Reading it\n\n" + _reading(output),
+        "## How it was made\n\n" + _making(output, found),
+        "## License and persons\n\n" + _rights(output, contents, license_says),
+        "## Known limits\n\n" + "\n".join(f"- {limit}" for limit in limits(output, found, contents)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _counts(found: Json, contents: Contents) -> str:
+    counts = found["counts"]
+    lines = [
+        f"{counts['planned']:,} planned = {counts['kept']:,} kept + {counts['rejected']:,} rejected.",
+        _table(
+            ("split", "kept", "rejected", "shards"),
+            [(s["name"], s["kept"], s["rejected"], s["shards"]) for s in found["splits"]],
+        ),
+        _table(("task", "kept", "rejected"), [(t["name"], t["kept"], t["rejected"]) for t in found["tasks"]]),
+    ]
+    if contents.images:
+        lines.append(_table(("references", "samples"), sorted(contents.images.items())))
+    if found["reasons"]:
+        reasons = [(r["stage"], r["reason"], r["count"]) for r in found["reasons"]]
+        lines.append(_table(("stage", "rejected because of", "count"), reasons))
+    if found["scores"]:
+        lines.append(_table(("score of the kept", "mean"), [(s["name"], s["mean"]) for s in found["scores"]]))
+    for dimension, balance in sorted(found["balance"].items()):
+        rows = [(score, n, balance["after"].get(score, 0)) for score, n in sorted(balance["before"].items())]
+        lines.append(_table((f"{dimension} score", "rows", "in the config `balanced`"), rows))
+    return "\n\n".join(lines)
+
+
+def _reading(output: Output) -> str:
+    split = next((s for s in output.splits if any(x.footer.kept for x in output.shards if x.name.split == s)), "train")
+    return f"""With [datasets](https://huggingface.co/docs/datasets), `DIR` being this folder or its name on the hub:
+
+```python
+from datasets import load_dataset
+rows = load_dataset(DIR, split="{split}", streaming=True)
+```
+
+With [webdataset](https://github.com/webdataset/webdataset):
+
+```python
+import glob, webdataset as wds
+shards = sorted(glob.glob(f"{{DIR}}/shards/{split}-*.tar"))
+rows = wds.WebDataset(shards, shardshuffle=False).decode("pil")
+```
+
+The index, a row for each sample without its images, with pandas:
+
+```python
+import glob, pandas as pd
+index = pd.concat(map(pd.read_parquet, sorted(glob.glob(f"{{DIR}}/shards/*.parquet"))))
+```"""
+
+
+def _making(output: Output, found: Json) -> str:
+    usage = found["usage"]
+    lines = [f"Made by Plumbline {found['versions'].get('plumbline', '')}; seed {_seed(output)}.".replace(" ;", ";")]
+    if usage:
+        head = ("model", "roles", "calls", "answers from the ledger", "tokens in", "tokens out", "USD")
+        rows = [
+            (
+                u["model"],
+                ", ".join(u["roles"]),
+                u["calls"],
+                u["ledger_hits"],
+                u["tokens_in"],
+                u["tokens_out"],
+                f"{u['usd']:.2f}",
+            )
+            for u in usage
+        ]
+        lines.append(_table(head, rows))
+    if found["prompts"]:
+        lines.append(
+            "Prompts, by the first digits of their sha256:\n\n"
+            + _table(("prompt", "version"), sorted(found["prompts"].items()))
+        )
+    filters = without_paths_in(output.settings.get("filters", {}).get("config", {}))
+    if isinstance(filters, dict) and filters:
+        settings = [
+            (name, ", ".join(f"{k} = {v}" for k, v in said.items() if v is not None))
+            for name, said in sorted(filters.items())
+            if isinstance(said, dict)
+        ]
+        lines.append(_table(("filter", "settings"), settings))
+    return "\n\n".join(lines)
+
+
+def _seed(output: Output) -> object:
+    return output.settings.get("planning", {}).get("seed", output.settings.get("seed", "not recorded"))
+
+
+def _rights(output: Output, contents: Contents, license_says: str) -> str:
+    if not contents.references:
+        lines = [
+            "The rows carry no license of their images: that of the input (its pairs, prompts and images) applies."
+        ]
+    else:
+        held: dict[str, int] = {}
+        for reference in contents.references.values():
+            name = str(reference.get("license", "")) or "(none given)"
+            held[name] = held.get(name, 0) + 1
+        rows = sorted(held.items(), key=lambda one: (-one[1], one[0]))
+        lines = [
+            f"{license_says} `attribution.csv` names the license and the author of each of the "
+            f"{len(contents.references):,} references that a sample shows.",
+            _table(("license", "references"), rows),
+            _persons(output, contents),
+        ]
+    painters = sorted(set(contents.models.get("painter", {})) - {"offline"})
+    if painters:
+        lines.append(f"Images painted by {', '.join(painters)} are also subject to the terms of their provider.")
+    return "\n\n".join(lines)
+
+
+def _persons(output: Output, contents: Contents) -> str:
+    allowed = output.settings.get("planning", {}).get("persons")
+    rule = (
+        f"Only references that the pool marks as {', '.join(map(str, allowed))} were let in."
+        if allowed
+        else "No reference was left out because of a person that it may show."
+    )
+    held: dict[str, int] = {}
+    for reference in contents.references.values():
+        name = str(reference.get("person", "")) or "not recorded"
+        held[name] = held.get(name, 0) + 1
+    said = ", ".join(f"{name}: {count:,}" for name, count in sorted(held.items()))
+    return f"Persons: {rule} What the pool says of the references shown: {said}."
+
+
+def limits(output: Output, found: Json, contents: Contents) -> list[str]:
+    """Sentences on what this data is not, as far as the output shows it."""
+    lines = []
+    if found["missing"]:
+        lines.append(f"The run is not finished: {found['missing']}.")
+    if any("offline" in models for models in contents.models.values()):
+        roles = sorted(role for role, models in contents.models.items() if "offline" in models)
+        lines.append(
+            f"By rule and without a model ({', '.join(roles)}): good for testing a pipeline, poor for training."
+        )
+    for name, note in sorted((found["notes"] or {}).items()):
+        lines.append(f"{name}: {without_paths(str(note))}")
+    if output.dataset == "realign":
+        lines += [
+            "Instructions, reasonings and targets are made and checked by models and rules; no person looked at them all.",
+            "The kept are biased towards what the filters can see; the rejected, with every score, are in `rejects/`.",
+        ]
+        stressed = any(row not in (None, "", "none") for row in output.column("stress"))
+        if stressed:
+            lines.append("Some samples carry a defect put in on purpose; the key `stress` names it.")
+    else:
+        lines.append("Scores and reasonings are a model's judgement; no person gave or checked them.")
+    if output.dataset == "firm-edit":
+        lines.append("Rewritten instructions were not fulfilled by the edit on purpose; the key `rewrite` names how.")
+    return lines
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)])
+
+
+def _cell(value: object) -> str:
+    """A table's cell: on one line, with nothing that a renderer takes for a bar or for HTML."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = " ".join(str(value).split())
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
