@@ -3,7 +3,8 @@
 A row is what BAGEL's editing loaders take: `image_list` holds the references and, last, the target;
 `instruction_list` one inner list of one text, as Echo-4o's multi-reference loader wants it (it calls `.item()` on it).
 BAGEL hands out work by row group and drops what does not divide evenly, and a worker without a row group waits for
-ever; so their number is a multiple of `units`. It skips files whose exact path is no key of parquet_info.
+ever; so their number in the
+training split is a multiple of `units`. It skips files whose exact path is no key of parquet_info.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def write(source: Source, folder: Folder, options: Options) -> None:
     """SPLIT/part-*.parquet, SPLIT.parquet_info.json, and what registers the training split with BAGEL.
 
     Raises:
-        InputError: a split has fewer samples than `units`.
+        InputError: the training split has fewer samples than `units`.
     """
     import pyarrow as pa
 
@@ -47,13 +48,14 @@ def write(source: Source, folder: Folder, options: Options) -> None:
     for split, kept in source.kept.items():
         if not kept:
             continue
-        if kept < options.units:
+        units = options.units if split == "train" else 1
+        if kept < units:
             raise InputError(
-                f"{source.out}: the split {split} has {kept:,} samples, fewer than the {options.units:,} workers that "
+                f"{source.out}: the split {split} has {kept:,} samples, fewer than the {units:,} workers that "
                 "--units counts, and BAGEL waits for ever for a worker without data; use fewer"
             )
         with Groups(folder, split, schema) as groups:
-            for rows in _grouped(source, split, folder, kept, options.units):
+            for rows in _grouped(source, split, folder, kept, units):
                 groups.write(_columns(rows, options.without_iccot))
         info = {f"{where}/{part.name}": {"num_row_groups": part.row_groups} for part in groups.parts}
         folder.text(f"{split}.parquet_info.json", json.dumps(info, indent=1) + "\n")

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from schemas.errors import InputError
@@ -54,9 +54,8 @@ class Folder:
         name = f"images/{image.sha256[:2]}/{image.sha256[:32]}.jpg"
         path = self.path(name)
         # The disk remembers which are there: a set of names would grow with the export.
-        if not os.path.exists(path):
-            with open(path, "wb", buffering=0) as file:
-                file.write(image.data)
+        with suppress(FileExistsError), open(path, "xb") as file:
+            file.write(image.data)
         return name
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -58,16 +59,20 @@ class Exported:
     left_out: dict[str, int]
     notes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    @property
+    def sums(self) -> str:
+        """`24 samples = 6 written + 18 left out (12 rewritten, 6 same_pair)`."""
         left = sum(self.left_out.values())
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()))
-        files: dict[str, int] = {}
-        for name, count in self.rows.items():
-            shown = name.rpartition("/part-")[0] or name
-            files[shown] = files.get(shown, 0) + count
-        rows = ", ".join(f"{name} {count:,}" for name, count in sorted(files.items()))
         sums = f"{self.samples:,} samples = {self.samples - left:,} written + {left:,} left out"
-        return f"{sums}{f' ({reasons})' if reasons else ''}; rows: {'; '.join([rows, *self.notes])}"
+        return f"{sums} ({reasons})" if reasons else sums
+
+    def __str__(self) -> str:
+        files: Counter[str] = Counter()
+        for name, count in self.rows.items():
+            files[name.rpartition("/part-")[0] or name] += count
+        rows = ", ".join(f"{name} {count:,}" for name, count in sorted(files.items()))
+        return "; ".join([self.sums, f"rows: {rows}", *self.notes])
 
 
 def export(out: str, name: str, dest: str, options: Options | None = None) -> Exported:
@@ -91,7 +96,7 @@ def export(out: str, name: str, dest: str, options: Options | None = None) -> Ex
         import_module(f"shards.export.{name}").write(source, folder, options)
         found = Exported(source.samples, dict(folder.rows), dict(folder.left_out), tuple(folder.notes))
         if not any(found.rows.values()):
-            raise InputError(f"{out}: {name} holds none of its samples: {found}; nothing was written")
+            raise InputError(f"{out}: {name} holds none of its samples: {found.sums}")
     return found
 
 

@@ -12,8 +12,9 @@ Piece = int | str
 
 # What chat templates and loaders count or turn into special tokens: <image>, <image_2>, <video>, <img>,
 # <start_of_image>, <IMG_CONTEXT>, <|image_pad|>, <|im_end|>, [IMG], ...
+_NAME = r"[^<>\[\]()\s]{0,64}?"
 _SPECIAL = re.compile(
-    r"<(/?[^<>\s]*?(?:image|img|video|audio|vision)[^<>\s]*)>|<\|([^<>\s]*?)\|>|\[(img(?:_\w+)?)\]", re.IGNORECASE
+    rf"<(/?{_NAME}(?:image|img|video|audio|vision){_NAME})>|<\|({_NAME})\|>|\[(img(?:_\w+)?)\]", re.IGNORECASE
 )
 _LEADING = re.compile(rf"\s*{PLACEHOLDER.pattern}")
 
@@ -79,6 +80,7 @@ def plain(text: str) -> str:
 
 def _bracketed(name: str) -> str:
     # `[IMG]` is itself special to some tokenizers.
+    name = name.strip("|")
     return f"({name})" if name.upper().startswith("IMG") else f"[{name}]"
 
 

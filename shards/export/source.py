@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count, takewhile, zip_longest
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from shards.reader import Raw, read_shard
 from storage import paths
 
 _BATCH = 256
+_HASHERS, _AHEAD = 2, 16
 
 
 class ImageBytes(NamedTuple):
@@ -115,13 +118,20 @@ class Source:
         if index is None:
             raise DamageError(f"{paths.join(self.out, name.index_file)}: went away; run `verify`")
         known = (row for batch in index.table.to_batches(_BATCH) for row in batch.to_pylist())
-        try:
-            for raw, row in zip_longest(read_shard(uri), known):
-                if raw is None or row is None or raw["__key__"] != row["id"]:
-                    raise DamageError(f"{uri}: its samples are not those that its index lists; run `verify`")
-                yield _row(raw, row, name.split, uri)
-        except FileNotFoundError as error:
-            raise DamageError(f"{uri}: is missing, though its index says that it is finished") from error
+        ahead: deque[Future[Row]] = deque()
+        # Hashing lets go of the interpreter, so it goes on beside the writing.
+        with ThreadPoolExecutor(_HASHERS, thread_name_prefix="export-sha256") as pool:
+            try:
+                for raw, row in zip_longest(read_shard(uri), known):
+                    if raw is None or row is None or raw["__key__"] != row["id"]:
+                        raise DamageError(f"{uri}: its samples are not those that its index lists; run `verify`")
+                    ahead.append(pool.submit(_row, raw, row, name.split, uri))
+                    if len(ahead) > _AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            except FileNotFoundError as error:
+                raise DamageError(f"{uri}: is missing, though its index says that it is finished") from error
 
 
 def open_source(out: str) -> Source:

@@ -53,10 +53,14 @@ def _grouped(source: Source, split: str, folder: Folder) -> Iterator[list[Conver
 
 def _columns(found: list[Conversation]) -> dict[str, Any]:
     return {
-        "prompt": [[{"role": "user", "content": [_block(piece) for piece in one.prompt]}] for one in found],
+        "prompt": [[{"role": "user", "content": _blocks(one)}] for one in found],
         "completion": [[{"role": "assistant", "content": [_block(one.answer)]}] for one in found],
         "images": image_lists([one.images for one in found]),
     }
+
+
+def _blocks(one: Conversation) -> list[dict[str, str | None]]:
+    return [_block(piece) for piece in one.prompt if isinstance(piece, int) or not piece.isspace()]
 
 
 def _block(piece: int | str) -> dict[str, str | None]:
