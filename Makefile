@@ -8,7 +8,7 @@ OUT ?= demo
 .PHONY: help setup demo test lint format bench bench-annotate soak clean
 
 help:
-	@echo "make demo    a Re-Align dataset from the embedded toy world, in $(OUT)/"
+	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
 	@echo "make test    the test suite           make soak   its slow part"
 	@echo "make lint    format, lint, types and the import contract"
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
