@@ -211,7 +211,7 @@ def limits(output: Output, found: Json, contents: Contents) -> list[str]:
         lines.append(f"{name}: {without_paths(str(note))}")
     if output.dataset == "realign":
         lines += [
-            "Instructions, reasonings and targets are made and checked by models and rules; no person looked at them all.",
+            "Instructions, reasonings and targets are made and checked by models and rules, not by people.",
             "The kept are biased towards what the filters can see; the rejected, with every score, are in `rejects/`.",
         ]
         stressed = any(row not in (None, "", "none") for row in output.column("stress"))
