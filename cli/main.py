@@ -224,7 +224,7 @@ def report(
         typer.Option(min=1, metavar="N", help="Show at most N entries, fairly chosen (5,000 by default)."),
     ] = None,
     thumb: Annotated[
-        int | None, typer.Option(min=32, max=1024, metavar="PX", help="Longer side of its pictures (192, FIRM 320).")
+        int | None, typer.Option(min=32, max=1024, metavar="PX", help="Longer side of its pictures (160, FIRM 320).")
     ] = None,
     card_only: Annotated[bool, typer.Option("--card-only", help="Write the dataset card and no gallery.")] = False,
 ) -> None:

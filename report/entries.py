@@ -85,7 +85,7 @@ def _sample(tar: str, rows: list[Kept], pictures: Pictures) -> Entry:
     record, places = rows[0]
     references = [_reference(r) for r in record.get("references", []) if isinstance(r, dict)]
     for number, reference in enumerate(references, 1):
-        reference["picture"] = pictures.number(places.get(f"image_{number}.jpg"))
+        reference["picture"] = pictures.number(places.get(f"image_{number}.jpg"), lesser=True)
     others = [p for p in record.get("paintings", []) if isinstance(p, dict) and not p.get("chosen")]
     detail = {
         "instruction": record.get("instruction", ""),
@@ -94,7 +94,7 @@ def _sample(tar: str, rows: list[Kept], pictures: Pictures) -> Entry:
         "target": pictures.number(places.get("target.jpg")),
         "reasonings": [_reasoning(r, len(references)) for r in record.get("reasonings", [])],
         "others": [
-            {"picture": pictures.number(places.get(str(p.get("member")))), "reason": p.get("reason", "")}
+            {"picture": pictures.number(places.get(str(p.get("member"))), lesser=True), "reason": p.get("reason", "")}
             for p in others
         ],
         "wording": record.get("wording", {}),

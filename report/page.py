@@ -25,7 +25,7 @@ TITLES = {"realign": "Re-Align", "firm-edit": "FIRM-Edit", "firm-gen": "FIRM-Gen
 _CHUNK = 50
 _BLOCK = 100
 _THUMB = {"firm-edit": 320, "firm-gen": 320}
-_THUMB_OTHERWISE = 192
+_THUMB_OTHERWISE = 160
 _SCRIPTS = ("dom.js", "charts.js", "cards.js", "page.js")
 
 
@@ -42,7 +42,7 @@ def write_report(output: Output, samples: int = SAMPLES, thumb: int | None = Non
 
     Args:
         samples: the most entries that it shows, fairly chosen; its figures are always of all.
-        thumb: the longer side of its pictures, in pixels; by default 192, and 320 where an entry has one or two.
+        thumb: the longer side of its pictures, in pixels; by default 160, and 320 where an entry has one or two.
 
     Raises:
         DamageError: a tar or a rejects file cannot be read.
@@ -94,9 +94,9 @@ def _page(output: Output, head: Json, details: list[Json], pictures: Pictures, p
 def _pictures(output: Output, pictures: Pictures, px: int) -> Iterator[str]:
     """Blocks of base64 lines; `-` for a picture that cannot be decoded."""
     lines: list[str] = []
-    for number, data in enumerate(thumbnails(output.out, pictures.places, px)):
+    for number, data in enumerate(thumbnails(output.out, pictures.listed, px)):
         lines.append(base64.b64encode(data).decode() if data else "-")
-        if len(lines) == _BLOCK or number + 1 == len(pictures.places):
+        if len(lines) == _BLOCK or number + 1 == len(pictures.listed):
             yield f'<script type="text/plain" id="pictures-{number // _BLOCK}">\n' + "\n".join(lines) + "\n</script>\n"
             lines = []
 
