@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
-from pipelines.config import FirmEditConfig, FirmGenConfig, ImageOutput
+from pipelines.config import FirmEditConfig, FirmGenConfig
 from pipelines.firm_work import FirmEditWork, FirmGenWork
+from pipelines.samples import label_sample
 from pipelines.spec import RunSpec, ShardRange
 from schemas.draft import Rejection
-from schemas.labels import EditLabel, GenerationLabel, Labels
-from schemas.references import ImageRef
+from schemas.labels import Labels
 from schemas.usage import total
-from shards.commit import ShardSample, write_shard
+from shards.commit import write_shard
 from shards.tables import Column, Footer
-from storage import images
-from storage.references import image_bytes
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "firm-edit": (
@@ -85,7 +81,7 @@ class FirmSession:
         return write_shard(
             self.spec.out,
             shard.name,
-            [self._sample(one, label) for one in found for label in one.kept],
+            [label_sample(label, one.split, one.ordinal, self._image) for one in found for label in one.kept],
             rejections,
             run_hash=self.spec.run_hash,
             planned=sum(one.plan.rows for one in found),
@@ -102,42 +98,3 @@ class FirmSession:
     def close(self) -> None:
         """Close the engine; a later run in this process opens its own."""
         self.engine.close()
-
-    def _sample(self, made: Labels, label: EditLabel | GenerationLabel) -> ShardSample:
-        members: list[tuple[str, Any]] = [
-            (f"image_{i}.jpg", partial(_clean, image, self._image)) for i, image in enumerate(label.images, 1)
-        ]
-        members.append(("json", json.dumps(label.to_json(made.split), ensure_ascii=False).encode()))
-        return ShardSample(
-            id=label.id,
-            members=members,
-            columns={
-                "task": label.task,
-                "dimension": str(label.dimension),
-                "score": label.score,
-                "instruction": label.instruction,
-                **_own_columns(label),
-            },
-            subjects=_subjects(label),
-            ordinal=made.ordinal,
-        )
-
-
-def _own_columns(label: EditLabel | GenerationLabel) -> dict[str, str | int]:
-    if isinstance(label, EditLabel):
-        return {"pair_id": label.pair.id, "rewrite": "" if label.rewrite is None else str(label.rewrite)}
-    painter = label.provenance["painter"].model
-    return {"prompt_id": label.prompt_id, "painting": label.painting, "painter": painter}
-
-
-def _subjects(label: EditLabel | GenerationLabel) -> tuple[str, ...]:
-    """What may not appear in another split: images by digest, a prompt by its text."""
-    digests = dict.fromkeys(image.sha256 for image in label.images)
-    if isinstance(label, EditLabel):
-        return tuple(digests)
-    return (" ".join(label.prompt.lower().split()), *digests)
-
-
-def _clean(image: ImageRef, output: ImageOutput) -> bytes:
-    """The JPEG that goes into the tar."""
-    return images.clean(image_bytes(image), max_side=output.max_side, quality=output.quality).data

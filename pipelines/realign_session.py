@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, cast
 
 from filters.paintings import chosen, spread
 from pipelines.config import RealignConfig
+from pipelines.samples import LOWEST, realign_sample
 from pipelines.spec import RunSpec, ShardRange
-from schemas.draft import Draft, ErrorClass, Painting, Rejection
+from schemas.draft import Draft, ErrorClass, Rejection
 from schemas.errors import ImageError, InputError
 from schemas.plan import Plan, Stress
-from schemas.references import ImageRef
 from schemas.usage import total
-from shards.commit import ShardSample, write_shard
-from shards.tables import Cell, Column, Footer
+from shards.commit import write_shard
+from shards.tables import Column, Footer
 from storage import images
 from storage.references import image_bytes
 
@@ -30,8 +28,6 @@ OWN_COLUMNS: tuple[Column, ...] = (
     ("target_phash", "string"),
 )
 PAINTINGS_COLUMNS: tuple[Column, ...] = (("paintings", "int"), ("paintings_passed", "int"), ("chosen_draw", "int"))
-LOWEST: Column = ("lowest_clip_text", "float")
-"""Of a sample's paintings: what lies between it and `clip_text` tells chosen from rejected."""
 
 
 class RealignSession:
@@ -96,7 +92,7 @@ class RealignSession:
         return write_shard(
             self.spec.out,
             shard.name,
-            [self._sample(draft) for draft in drafts],
+            [realign_sample(draft, self._config.output.image, self._filters.score_names) for draft in drafts],
             rejections,
             run_hash=self.spec.run_hash,
             planned=shard.last - shard.first,
@@ -121,52 +117,6 @@ class RealignSession:
 
         blobs = self.engine.ledger.blobs
         return plan.model_copy(update={"references": tuple(blurred(r, blobs) for r in plan.references)})
-
-    def _sample(self, draft: Draft) -> ShardSample:
-        plan, image = draft.plan, self._config.output.image
-        write = partial(images.clean, max_side=image.max_side, quality=image.quality)
-        members: list[tuple[str, Any]] = [
-            (f"image_{i}.jpg", partial(_clean, r.reference, write)) for i, r in enumerate(plan.references, 1)
-        ]
-        members.append(("target.jpg", partial(_clean, draft.target, write)))
-        members += [(name, partial(_clean, p.image, write)) for name, p in draft.painted_members if not p.chosen]
-        members.append(("json", json.dumps(draft.to_json(self._filters.score_names), ensure_ascii=False).encode()))
-        return ShardSample(
-            id=draft.id,
-            members=members,
-            columns={
-                "task": plan.task,
-                "subtype": plan.subtype,
-                "instruction": draft.instruction,
-                "references": len(plan.references),
-                "reasonings": len(draft.reasonings),
-                "stress": str(plan.stress),
-                "target_phash": draft.target_phash,
-                **{name: draft.scores.get(name) for name in self._filters.score_names},
-                **(_choice(draft.paintings, self._filters.score_names) if draft.paintings else {}),
-            },
-            subjects=tuple(dict.fromkeys(r.reference.subject for r in plan.references)),
-            ordinal=plan.ordinal,
-            draft=draft,
-        )
-
-
-def _clean(image: ImageRef, write: Callable[[bytes], images.Clean]) -> bytes:
-    """The JPEG that goes into the tar."""
-    return write(image_bytes(image)).data
-
-
-def _choice(paintings: Sequence[Painting], score_names: Sequence[str]) -> dict[str, Cell]:
-    """What the index says of a sample's paintings."""
-    row: dict[str, Cell] = {
-        "paintings": len(paintings),
-        "paintings_passed": sum(not painting.reason for painting in paintings),
-        "chosen_draw": next(painting.draw for painting in paintings if painting.chosen),
-    }
-    if "clip_text" in score_names:
-        fits = [painting.scores["clip_text"] for painting in paintings if "clip_text" in painting.scores]
-        row[LOWEST[0]] = min(fits, default=None)
-    return row
 
 
 def _hashed(draft: Draft) -> Draft | Rejection:

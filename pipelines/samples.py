@@ -1,0 +1,107 @@
+"""How a sample is written: from what a recipe made to the members and the index row of a shard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pipelines.config import ImageOutput
+from schemas.draft import Draft, Painting
+from schemas.labels import EditLabel, GenerationLabel
+from schemas.references import ImageRef
+from shards.commit import ShardSample
+from shards.tables import Cell, Column
+from storage import images
+from storage.references import image_bytes
+
+LOWEST: Column = ("lowest_clip_text", "float")
+"""Of a sample's paintings: what lies between it and `clip_text` tells chosen from rejected."""
+
+
+def realign_sample(draft: Draft, output: ImageOutput, score_names: tuple[str, ...]) -> ShardSample:
+    """A Re-Align sample; its images are read and cleaned when they are written.
+
+    Args:
+        score_names: the run's score columns.
+    """
+    plan = draft.plan
+    members: list[tuple[str, Any]] = [
+        (f"image_{i}.jpg", partial(_clean, r.reference, output)) for i, r in enumerate(plan.references, 1)
+    ]
+    members.append(("target.jpg", partial(_clean, draft.target, output)))
+    members += [(name, partial(_clean, p.image, output)) for name, p in draft.painted_members if not p.chosen]
+    members.append(("json", json.dumps(draft.to_json(score_names), ensure_ascii=False).encode()))
+    return ShardSample(
+        id=draft.id,
+        members=members,
+        columns={
+            "task": plan.task,
+            "subtype": plan.subtype,
+            "instruction": draft.instruction,
+            "references": len(plan.references),
+            "reasonings": len(draft.reasonings),
+            "stress": str(plan.stress),
+            "target_phash": draft.target_phash,
+            **{name: draft.scores.get(name) for name in score_names},
+            **(_choice(draft.paintings, score_names) if draft.paintings else {}),
+        },
+        subjects=tuple(dict.fromkeys(r.reference.subject for r in plan.references)),
+        ordinal=plan.ordinal,
+        draft=draft,
+    )
+
+
+def label_sample(label: EditLabel | GenerationLabel, split: str, ordinal: int, output: ImageOutput) -> ShardSample:
+    """A row of critic labels."""
+    members: list[tuple[str, Any]] = [
+        (f"image_{i}.jpg", partial(_clean, image, output)) for i, image in enumerate(label.images, 1)
+    ]
+    members.append(("json", json.dumps(label.to_json(split), ensure_ascii=False).encode()))
+    return ShardSample(
+        id=label.id,
+        members=members,
+        columns={
+            "task": label.task,
+            "dimension": str(label.dimension),
+            "score": label.score,
+            "instruction": label.instruction,
+            **_own_columns(label),
+        },
+        subjects=_subjects(label),
+        ordinal=ordinal,
+    )
+
+
+def _choice(paintings: Sequence[Painting], score_names: Sequence[str]) -> dict[str, Cell]:
+    """What the index says of a sample's paintings."""
+    row: dict[str, Cell] = {
+        "paintings": len(paintings),
+        "paintings_passed": sum(not painting.reason for painting in paintings),
+        "chosen_draw": next(painting.draw for painting in paintings if painting.chosen),
+    }
+    if "clip_text" in score_names:
+        fits = [painting.scores["clip_text"] for painting in paintings if "clip_text" in painting.scores]
+        row[LOWEST[0]] = min(fits, default=None)
+    return row
+
+
+def _own_columns(label: EditLabel | GenerationLabel) -> dict[str, str | int]:
+    if isinstance(label, EditLabel):
+        return {"pair_id": label.pair.id, "rewrite": "" if label.rewrite is None else str(label.rewrite)}
+    painter = label.provenance["painter"].model
+    return {"prompt_id": label.prompt_id, "painting": label.painting, "painter": painter}
+
+
+def _subjects(label: EditLabel | GenerationLabel) -> tuple[str, ...]:
+    """What may not appear in another split: images by digest, a prompt by its text."""
+    digests = dict.fromkeys(image.sha256 for image in label.images)
+    if isinstance(label, EditLabel):
+        return tuple(digests)
+    return (" ".join(label.prompt.lower().split()), *digests)
+
+
+def _clean(image: ImageRef, output: ImageOutput) -> bytes:
+    """The JPEG that goes into the tar."""
+    return images.clean(image_bytes(image), max_side=output.max_side, quality=output.quality).data
