@@ -235,6 +235,37 @@ def report(
 
 
 @app.command()
+def select(
+    out: Annotated[str, typer.Argument(metavar="DIR", help="A finished output folder.")],
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="Samples that meet it, as in 'task == \"add\" and clip_text >= 0.25'."),
+    ] = None,
+    ids: Annotated[str | None, typer.Option(metavar="FILE", help="Of these samples only: one id to a line.")] = None,
+    include_rejected: Annotated[
+        bool, typer.Option("--include-rejected", help="Bring back rejected samples that meet it.")
+    ] = False,
+    balance: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIMENSION=SHAPE", help="Critic labels: `execution=uniform`; see docs/balance.md."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of --balance; by default the run's.")] = None,
+    dest: Annotated[
+        str | None, typer.Option("--out", metavar="DIR2", help="Write them as shards of their own.")
+    ] = None,
+    write_ids: Annotated[str | None, typer.Option(metavar="FILE", help="Write their ids, one to a line.")] = None,
+    shard_samples: Annotated[int | None, typer.Option(min=1, help="Samples per shard; by default as in DIR.")] = None,
+    ledger: Annotated[
+        str | None, typer.Option(metavar="LOCATION", help="Where the images of rejected samples are, if they moved.")
+    ] = None,
+) -> None:
+    """Choose samples by their stored scores: other thresholds, a task, a split, a balance. Asks no model."""
+    from cli.select import run
+
+    run(out, where, ids, include_rejected, balance or [], seed, dest, write_ids, shard_samples, ledger)
+
+
+@app.command()
 def rejects(
     out: Annotated[str, typer.Argument(help="An output folder.")],
     retry: Annotated[bool, typer.Option("--retry", help="Reopen shards that lack an answer, to run again.")] = False,

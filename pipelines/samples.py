@@ -36,17 +36,7 @@ def realign_sample(draft: Draft, output: ImageOutput, score_names: tuple[str, ..
     return ShardSample(
         id=draft.id,
         members=members,
-        columns={
-            "task": plan.task,
-            "subtype": plan.subtype,
-            "instruction": draft.instruction,
-            "references": len(plan.references),
-            "reasonings": len(draft.reasonings),
-            "stress": str(plan.stress),
-            "target_phash": draft.target_phash,
-            **{name: draft.scores.get(name) for name in score_names},
-            **(_choice(draft.paintings, score_names) if draft.paintings else {}),
-        },
+        columns=realign_row(draft, score_names),
         subjects=tuple(dict.fromkeys(r.reference.subject for r in plan.references)),
         ordinal=plan.ordinal,
         draft=draft,
@@ -62,16 +52,37 @@ def label_sample(label: EditLabel | GenerationLabel, split: str, ordinal: int, o
     return ShardSample(
         id=label.id,
         members=members,
-        columns={
-            "task": label.task,
-            "dimension": str(label.dimension),
-            "score": label.score,
-            "instruction": label.instruction,
-            **_own_columns(label),
-        },
+        columns=label_row(label),
         subjects=_subjects(label),
         ordinal=ordinal,
     )
+
+
+def realign_row(draft: Draft, score_names: tuple[str, ...]) -> dict[str, Cell]:
+    """The flat columns of its index row."""
+    plan = draft.plan
+    return {
+        "task": plan.task,
+        "subtype": plan.subtype,
+        "instruction": draft.instruction,
+        "references": len(plan.references),
+        "reasonings": len(draft.reasonings),
+        "stress": str(plan.stress),
+        "target_phash": draft.target_phash,
+        **{name: draft.scores.get(name) for name in score_names},
+        **(_choice(draft.paintings, score_names) if draft.paintings else {}),
+    }
+
+
+def label_row(label: EditLabel | GenerationLabel) -> dict[str, Cell]:
+    """The flat columns of its index row."""
+    return {
+        "task": label.task,
+        "dimension": str(label.dimension),
+        "score": label.score,
+        "instruction": label.instruction,
+        **_own_columns(label),
+    }
 
 
 def _choice(paintings: Sequence[Painting], score_names: Sequence[str]) -> dict[str, Cell]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -20,6 +20,7 @@ Json = dict[str, Any]
 _CARRIED = ("dataset", "prompts", "versions", "notes")
 _OWN = ("id", "split", "subjects", "members")
 _READERS_LOCAL, _READERS_REMOTE = 4, 16
+_ADDED = -1
 
 
 def copy_samples(
@@ -30,6 +31,7 @@ def copy_samples(
     shard_samples: int | None = None,
     note: Mapping[str, Any] | None = None,
     replace: bool = False,
+    added: Mapping[str, Sequence[ShardSample]] | None = None,
 ) -> Json:
     """Write the samples `ids` of the finished run `out` as an output folder `dest`, and return its manifest.
 
@@ -42,6 +44,8 @@ def copy_samples(
         shard_samples: samples per shard; by default as many as the fullest shard of `out` holds.
         note: JSON of what was chosen and why, kept in run.json under `selection`.
         replace: remove another selection that lies in `dest`; otherwise it is an error.
+        added: by split, samples that are in none of the shards of `out` and follow those that are; an image of theirs
+            that cannot be had costs its sample, which becomes a rejection.
 
     Raises:
         InputError: `out` is no finished run, an id is not in it, or `dest` holds something else.
@@ -52,6 +56,10 @@ def copy_samples(
         raise InputError(f"{dest}: is the output that is chosen from; choose another folder")
     indexes = read_indexes(out, ["id"])
     places = _places(indexes, chosen, out)
+    further = {split: sorted(samples, key=lambda sample: sample.id) for split, samples in (added or {}).items()}
+    for split, samples in further.items():
+        places.setdefault(split, []).extend((_ADDED, row) for row in range(len(samples)))
+        chosen |= {sample.id for sample in samples}
     size = shard_samples or max([1, *(index.footer.kept for index in indexes)])
     run = _run(out, indexes, chosen, {split: len(rows) for split, rows in places.items()}, size, note or {})
     if replace:
@@ -65,7 +73,10 @@ def copy_samples(
     for name in names_of(run["shards"]):
         rows = places[name.split][name.index * size : (name.index + 1) * size]
         if finished(dest, name, run_hash) is None:
-            samples, columns = _samples(out, rows, index_of)
+            copied = [place for place in rows if place[0] != _ADDED]
+            samples, columns = _samples(out, copied, index_of)
+            samples += [further[name.split][row] for k, row in rows if k == _ADDED]
+            columns = columns or _columns_of(out, indexes)
             options: Json = {"run_hash": run_hash, "planned": len(rows), "columns": columns, "readers": readers}
             write_shard(dest, name, samples, [], **options)
     return write_manifest(dest)
@@ -159,6 +170,12 @@ def _samples(
         for row in index.table.take([row for _, row in group]).to_pylist():
             samples.append(_sample(uri, row, columns))
     return samples, columns
+
+
+def _columns_of(out: str, indexes: list[Index]) -> list[Column]:
+    """Those of any index: all of a run have the same."""
+    index = read_index_of(out, indexes[0].name) if indexes else None
+    return [] if index is None else _columns(index)
 
 
 def _sample(uri: str, row: Json, columns: list[Column]) -> ShardSample:
