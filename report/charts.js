@@ -77,7 +77,7 @@ function diversityCharts(found) {
   const made = [];
   if (rows.length) {
     made.push(chart("Diversity of texts", table(["", "texts", "differ", "distinct-1", "-2", "-3"], rows),
-      h("small", null, `Different n-grams over n-grams, of the ${number(found.records)} records shown; falls as they grow in number.`)));
+      h("small", null, `Different n-grams over n-grams, of ${number(found.records)} records; falls as they grow in number.`)));
   }
   const verbs = found.verbs;
   if (verbs && verbs.pairs) {

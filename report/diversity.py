@@ -12,6 +12,8 @@ from report.output import Json
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[\u3400-\u9fff\u3040-\u30ff]")
 _CLAUSE = re.compile(r"[.;:!?,]|\b(?:and|then|so that|while|but)\b", re.IGNORECASE)
+# Shares of different n-grams fall as texts grow in number, so datasets are compared over equally many.
+RECORDS = 2000
 _DISTANCE_BINS = 10
 _MOST_REASONINGS = 8
 
@@ -45,12 +47,13 @@ _FORMS = {"sees": "see", "shows": "show", "shown": "show", "made": "make"}
 
 
 def diversity(records: list[Json]) -> Json:
-    """Over these records, as JSON; shares lie in [0, 1].
+    """Over the first `RECORDS` of these records, as JSON; shares lie in [0, 1].
 
     `instructions` and `captions` hold `texts`, `words`, `different` and `distinct` ([distinct-1, -2, -3]: different
     n-grams over n-grams, which falls as texts grow in number); `verbs` the verb-object pairs of instructions;
     `reasonings` the distance between the reasonings of one sample.
     """
+    records = records[:RECORDS]
     instructions = [str(r.get("instruction") or r.get("prompt") or "") for r in records]
     captions = [str(c.get("out_caption", "")) for r in records for c in r.get("reasonings", [])]
     answers = [] if captions else [str(r.get("reasoning", "")) for r in records]

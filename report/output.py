@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -167,14 +167,18 @@ def whole_rejections(output: Output, wanted: set[str]) -> dict[str, Json]:
     return found
 
 
-def members(output: Output, row: Row) -> dict[str, Place]:
-    """By name without the sample's id (`image_1.jpg`, `target.jpg`, `json`), where each member lies."""
-    shard = output.shards[row.shard]
-    key = shard.table.column("id")[row.row].as_py()
-    listed = shard.table.column("members")[row.row].as_py()
-    return {
-        m["name"].removeprefix(f"{key}."): Place(shard.name.tar, m["offset"], m["size"], m["sha256"]) for m in listed
-    }
+def members(output: Output, rows: Sequence[Row]) -> list[dict[str, Place]]:
+    """Of each row, by name without the sample's id (`image_1.jpg`, `target.jpg`, `json`), where its members lie."""
+    found: dict[Row, dict[str, Place]] = {}
+    for number, shard in enumerate(output.shards):
+        here = [row for row in rows if row.shard == number]
+        listed = shard.table.select(["id", "members"]).take([row.row for row in here]).to_pylist() if here else []
+        for row, one in zip(here, listed, strict=True):
+            found[row] = {
+                m["name"].removeprefix(f"{one['id']}."): Place(shard.name.tar, m["offset"], m["size"], m["sha256"])
+                for m in one["members"]
+            }
+    return [found[row] for row in rows]
 
 
 def record_places(shard: Shard) -> list[Place]:

@@ -107,10 +107,12 @@ def decode(data: bytes, *, max_side: int | None = None) -> Image.Image:
 def thumbnail(data: bytes, max_side: int, quality: int) -> bytes:
     """A small JPEG to look at, of the image as `decode` shows it: halved colour (4:2:0), no metadata, never enlarged.
 
+    Its longer side is `max_side`, or up to a seventh less where a JPEG decodes straight to that size.
+
     Raises:
         ImageError: `unreadable` (also cut short) or `bomb`.
     """
-    colour, alpha = _pixels(data, max_side, oversampling=1)
+    colour, alpha = _pixels(data, max(1, max_side * 6 // 7), oversampling=1)
     image = _over_white(colour, alpha)
     longest = max(image.size)
     if longest > max_side:
