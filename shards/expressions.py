@@ -153,11 +153,10 @@ class _Compiler:
                     raise self._refused(item, "is a column; `in` takes a list of values")
                 self._alike(whole, kind, item_kind)
                 values.append(ast.literal_eval(item))
-            if kind == "number":
+            if kind == "number" and values:
                 # Equal as numbers: an index of integers is asked about 3.0 too.
-                found = [pc.equal(column, _number(value)) for value in values]
-                return _joined(pc.or_kleene, found) if found else pc.equal(column, column) & pc.scalar(False)
-            known = pc.is_in(column, value_set=pa.array(values, pa.string()))
+                return _joined(pc.or_kleene, [pc.equal(column, _number(value)) for value in values])
+            known = pc.is_in(column, value_set=pa.array(values, pa.string())) if values else pa.scalar(False)
             return pc.if_else(column.is_null(), pa.scalar(None, pa.bool_()), known)
         if isinstance(right, ast.Name) and isinstance(left, ast.Constant):
             kind, column = self._value(right)
