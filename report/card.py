@@ -21,6 +21,7 @@ _SIZES = (
     (100_000, "10K<n<100K"),
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
 )
 _TASKS = {
     "realign": ["image-to-image", "text-to-image"],
@@ -78,7 +79,7 @@ def header(output: Output, contents: Contents) -> Json:
 
 def size_category(samples: int) -> str:
     """The hub's word for a number of samples: `1K<n<10K`."""
-    return next((word for below, word in _SIZES if samples < below), "n>10M" if samples < 10**8 else "100M<n<1B")
+    return next((word for below, word in _SIZES if samples < below), "100M<n<1B")
 
 
 def license_of(contents: Contents) -> Verdict:

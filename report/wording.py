@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{1,9}://[^\s'\"<>),;]+", re.IGNORECASE)
-# Two or more steps from the root, not inside a word, a tag, an address or a fraction.
-_PATH = re.compile(r"(?<![\w<./])~?/(?:[^\s/'\"<>:;,()]+/)+[^\s/'\"<>:;,()]*")
+# Two or more steps from the root, not inside a word, a tag, an address or a fraction; a folder's name may have spaces.
+_NAME = r"[^\s/'\"<>:;,()]+"
+_PATH = re.compile(rf"(?<![\w<./])~?/(?:{_NAME}(?: {_NAME}){{0,3}}/)+(?:{_NAME})?")
 _DRIVE = re.compile(r"\b[A-Za-z]:\\(?:[^\s\\'\"<>:;,()]+\\)*[^\s\\'\"<>:;,()]*")
 
 

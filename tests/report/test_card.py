@@ -1,0 +1,260 @@
+"""The dataset card: what loaders read by it is every field of every sample, and it says what may be done with it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.report import run
+from report.card import ATTRIBUTION, CARD, size_category
+from report.licenses import strictest
+from schemas.errors import DamageError, InputError
+from shards.reader import read_samples
+from shards.verify import verify
+from tests.report.conftest import write_edits, write_realign
+
+DATASETS = ["realign", "firm-edit", "firm-gen"]
+
+
+def header(folder: Path) -> dict[str, Any]:
+    _, text, _ = (folder / CARD).read_text().split("---\n", 2)
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def code(folder: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (folder / CARD).read_text(), re.DOTALL)
+
+
+def load(folder: Path, cache: Path, **options: Any) -> Any:
+    datasets = pytest.importorskip("datasets", reason="the extra `test` is not installed")
+    return datasets.load_dataset(str(folder), cache_dir=str(cache), **options)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("name", DATASETS)
+def test_load_dataset_gives_every_field_of_every_sample(
+    outputs: dict[str, Path], name: str, streaming: bool, tmp_path: Path
+) -> None:
+    folder = outputs[name]
+    rows = list(load(folder, tmp_path, split="train", streaming=streaming))
+    samples = list(read_samples(str(folder)))
+    assert [row["__key__"] for row in rows] == [sample.id for sample in samples]
+    for row, sample in zip(rows, samples, strict=True):
+        assert row["json"] == sample.json
+        pictures = {
+            key.removesuffix(".jpg") for key, value in row.items() if key.endswith(".jpg") and value is not None
+        }
+        assert pictures == set(sample.images)
+
+
+def test_one_to_five_references_are_mixed_in_what_was_loaded(outputs: dict[str, Path]) -> None:
+    """Else the test above would prove nothing: the first samples have one reference and whole scores."""
+    samples = list(read_samples(str(outputs["realign"])))
+    assert {len(s.json["references"]) for s in samples} == {1, 2, 3, 4, 5}
+    assert any(not s.json["scores"]["clip_text"].is_integer() for s in samples)
+
+
+def test_balanced_rows_are_a_config_of_their_own(outputs: dict[str, Path], tmp_path: Path) -> None:
+    folder = outputs["firm-edit"]
+    found = load(folder, tmp_path, name="balanced", split="train")
+    assert [row["__key__"] for row in found] == [s.id for s in read_samples(str(folder / "balanced"))]
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_cards_own_code_reads_it(outputs: dict[str, Path], name: str, tmp_path: Path) -> None:
+    """The three snippets, as they stand in the card."""
+    pytest.importorskip("datasets", reason="the extra `test` is not installed")
+    folder = outputs[name]
+    snippets = code(folder)
+    assert len(snippets) == 3
+    samples = {sample.id: sample for sample in read_samples(str(folder))}
+    for snippet in snippets:
+        place: dict[str, Any] = {"DIR": str(folder)}
+        exec(snippet, place)
+        if "index" in place:
+            every = (
+                {*samples, *(s.id for s in read_samples(str(folder), "test"))} if name == "realign" else set(samples)
+            )
+            assert set(place["index"]["id"]) == every
+            continue
+        rows = list(place["rows"])
+        assert [row["__key__"] for row in rows] == list(samples)
+        assert all(row["json"] == samples[row["__key__"]].json for row in rows)
+
+
+def test_features_are_those_that_datasets_itself_would_print(outputs: dict[str, Path]) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra `test` is not installed")
+    for folder in outputs.values():
+        listed = header(folder)["dataset_info"][0]["features"]
+        read = datasets.Features._from_yaml_list(listed)
+        assert [one["name"] for one in listed] == list(read)
+        assert read["json"]["id"] == datasets.Value("string")
+
+
+def test_header_names_splits_sizes_and_what_it_is(outputs: dict[str, Path]) -> None:
+    found = header(outputs["realign"])
+    assert found["license"] == "cc-by-4.0"
+    assert found["size_categories"] == ["n<1K"]
+    files = found["configs"][0]["data_files"]
+    assert files == [
+        {"split": "train", "path": "shards/train-*.tar"},
+        {"split": "test", "path": "shards/test-*.tar"},
+    ]
+    splits = {one["name"]: one["num_examples"] for one in found["dataset_info"][0]["splits"]}
+    assert splits == {"train": 40, "test": 4}
+    names = [one["name"] for one in found["dataset_info"][0]["features"]]
+    assert names[:7] == [*(f"image_{i}.jpg" for i in range(1, 6)), "other_1.jpg", "target.jpg"]
+
+
+def test_body_counts_what_was_kept_rejected_and_spent(outputs: dict[str, Path]) -> None:
+    text = (outputs["realign"] / CARD).read_text()
+    assert "56 planned = 44 kept + 12 rejected." in text
+    for said in ("| filter | no_op |", "| painter-1 | painter | 31 |", "realign/writer | abababababab", "none: "):
+        assert said in text
+
+
+def test_attribution_names_each_reference_once(outputs: dict[str, Path]) -> None:
+    folder = outputs["realign"]
+    rows = list(csv.DictReader(io.StringIO((folder / ATTRIBUTION).read_text())))
+    shown = [
+        r["id"] for split in ("train", "test") for s in read_samples(str(folder), split) for r in s.json["references"]
+    ]
+    assert {row["id"]: int(row["samples"]) for row in rows} == {key: shown.count(key) for key in set(shown)}
+    assert all(row["attribution"].startswith("Someone, https://example.org/") for row in rows)
+    assert not (outputs["firm-edit"] / ATTRIBUTION).exists()
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_no_path_of_the_machine_is_named(outputs: dict[str, Path], name: str) -> None:
+    for file in (CARD, ATTRIBUTION, "report.html"):
+        path = outputs[name] / file
+        if path.exists():
+            text = path.read_text()
+            assert "/home/someone" not in text and "private data" not in text
+            assert str(outputs[name]) not in text
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_verify_does_not_look_at_what_is_derived(outputs: dict[str, Path], name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    shutil.copytree(outputs[name], folder)
+    (folder / CARD).write_text("changed by hand")
+    (folder / "report.html").unlink()
+    assert verify(str(folder)) == []
+
+
+def test_the_same_output_gives_the_same_bytes(outputs: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(outputs["firm-edit"], folder)
+    run(str(folder), False, None, None)
+    for file in (CARD, "report.html"):
+        assert (folder / file).read_bytes() == (outputs["firm-edit"] / file).read_bytes()
+
+
+def test_card_only_leaves_the_gallery_out(tmp_path: Path) -> None:
+    folder = write_edits(tmp_path / "out")
+    run(str(folder), True, None, None)
+    assert (folder / CARD).exists() and not (folder / "report.html").exists()
+
+
+def test_an_unfinished_run_is_shown_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_realign(tmp_path / "out", close=False)
+    run(str(folder), False, None, None)
+    assert "1 of 4 shards are not finished" in capsys.readouterr().out
+    assert "The run is not finished: 1 of 4 shards are not finished" in (folder / CARD).read_text()
+
+
+def _cut_tar(folder: Path) -> None:
+    tar = folder / "shards" / "train-00000-of-00001.tar"
+    tar.write_bytes(tar.read_bytes()[:40_000])
+
+
+def _lose_tar(folder: Path) -> None:
+    (folder / "shards" / "train-00000-of-00001.tar").unlink()
+
+
+def _break_index(folder: Path) -> None:
+    index = folder / "shards" / "train-00000-of-00001.parquet"
+    index.write_bytes(index.read_bytes()[:-20])
+
+
+def _break_rejects(folder: Path) -> None:
+    (folder / "rejects" / "train-00000-of-00001.parquet").write_bytes(b"no")
+
+
+@pytest.mark.parametrize("harm", [_cut_tar, _lose_tar, _break_index, _break_rejects])
+def test_damage_is_named_and_nothing_is_half_written(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    folder = write_edits(tmp_path / "out")
+    harm(folder)
+    with pytest.raises(DamageError, match=r"train-00000-of-00001\.(tar|parquet)"):
+        run(str(folder), False, None, None)
+    assert sorted(p.name for p in folder.iterdir() if p.is_file()) == ["manifest.json", "run.json"]
+
+
+def test_a_folder_that_is_no_output_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"run\.json: there is no such file"):
+        run(str(tmp_path), False, None, None)
+
+
+def test_the_command_says_what_it_wrote_and_fails_in_one_line(tmp_path: Path) -> None:
+    folder = write_edits(tmp_path / "out")
+    command = [sys.executable, "-m", "cli.main", "report"]
+    good = subprocess.run([*command, str(folder), "--samples", "5"], capture_output=True, text=True)
+    assert good.returncode == 0 and "5 of 12 entries" in good.stdout
+    bad = subprocess.run([*command, str(tmp_path / "nothing")], capture_output=True, text=True)
+    assert bad.returncode == 2 and bad.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("licenses", "expected"),
+    [
+        (["CC0-1.0", "CC-BY-4.0"], "cc-by-4.0"),
+        (["CC-BY-2.0", "CC-BY-4.0", "MIT"], "cc-by-4.0"),
+        (["CC BY 4.0", "Creative Commons BY-NC 4.0"], "cc-by-nc-4.0"),
+        (["CC-BY-SA-3.0", "CC-BY-4.0 (MagicBrush)"], "cc-by-sa-3.0"),
+        (["CC-BY-NC-4.0", "CC-BY-SA-4.0"], "other"),
+        (["CC-BY-NC-4.0", "CC-BY-SA-4.0", "CC-BY-NC-SA-4.0"], "cc-by-nc-sa-4.0"),
+        (["CC-BY-4.0", "Unsplash License"], "other"),
+        (["CC-BY-4.0", ""], "unknown"),
+        ([], "unknown"),
+        (["CC0-1.0"], "cc0-1.0"),
+        (["CC0-1.0", "Public domain (NASA)"], "cc0-1.0"),
+        (["Public domain"], "other"),
+        (["mit"], "mit"),
+        (["CC-BY-4.0 (dataset); photo: Unsplash License"], "other"),
+        (["CC-BY-NC-ND-4.0", "CC0-1.0"], "cc-by-nc-nd-4.0"),
+    ],
+)
+def test_the_strictest_license_is_named_where_there_is_one(licenses: list[str], expected: str) -> None:
+    assert strictest(licenses).license == expected
+
+
+def test_sizes_are_the_hubs_words() -> None:
+    assert [size_category(n) for n in (0, 999, 1000, 512_000, 20_000_000)] == [
+        "n<1K", "n<1K", "1K<n<10K", "100K<n<1M", "10M<n<100M",
+    ]  # fmt: skip
+
+
+def test_the_json_that_the_card_describes_is_that_of_the_tar(outputs: dict[str, Path]) -> None:
+    """Every key of a record, at any depth, is in the header."""
+    listed = json.dumps(header(outputs["realign"])["dataset_info"][0]["features"])
+    sample = next(read_samples(str(outputs["realign"])))
+    for key in [
+        *sample.json,
+        *sample.json["references"][0],
+        *sample.json["reasonings"][0],
+        *sample.json["paintings"][0],
+    ]:
+        assert f'"name": "{key}"' in listed
