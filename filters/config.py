@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from filters import critic
+from filters import critic, omnicontext, safety
+from filters.appeal import AestheticConfig, AestheticFilter, PreferenceConfig, PreferenceFilter, check_head
 from filters.base import Candidate, Filter
 from filters.clip import ClipConfig, ClipFilter, ClipModel, check_vocabulary
 from filters.critic import CriticConfig
+from filters.drift import DriftConfig, DriftFilter
+from filters.heads import Head, load_head
+from filters.omnicontext import OmniContextConfig
 from filters.quality import QualityConfig, QualityFilter
 from filters.relations import RelationsConfig, RelationsFilter
+from filters.safety import SafetyConfig
 from filters.score import run
 from filters.similarity import SimilarityConfig, SimilarityFilter
+from filters.task_limits import TaskLimits, checked, merged
 from filters.weights import TOY, WeightsUnavailable
 from schemas.draft import Draft, Rejection
 
@@ -27,9 +33,16 @@ _REVISION = 1
 _NOTED = ("clip_text", "relation_margin")
 """The scores whose absence a reader must hear about; the other columns go with them."""
 
+_LATER = ("critic", "drift", "aesthetic", "preference", "safety", "omnicontext", "tasks")
+"""Not in the settings of a run that does not use them."""
+
 
 class FiltersConfig(BaseModel):
-    """`filters:` of a run; one that is left out does not run. `{}` runs it with its defaults."""
+    """`filters:` of a run; one that is left out does not run. `{}` runs it with its defaults.
+
+    Attributes:
+        tasks: limits of a task where they differ: `{add: {clip: {min_text: 0.26}}}`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,13 +50,32 @@ class FiltersConfig(BaseModel):
     similarity: SimilarityConfig | None = None
     clip: ClipConfig | None = None
     relations: RelationsConfig | None = None
+    drift: DriftConfig | None = None
+    aesthetic: AestheticConfig | None = None
+    preference: PreferenceConfig | None = None
+    safety: SafetyConfig | None = None
+    omnicontext: OmniContextConfig | None = None
     critic: CriticConfig | None = None
+    tasks: TaskLimits = {}
 
     @model_validator(mode="after")
-    def _relations_have_a_model(self) -> FiltersConfig:
+    def _can_be_built(self) -> FiltersConfig:
         if self.relations is not None and self.clip is None:
             raise ValueError("relations scores with the model of clip: add clip: {weights: ...}")
+        if self.aesthetic is not None and self.aesthetic.clip is None and self.clip is None:
+            raise ValueError("aesthetic needs the CLIP that its head was trained on: add clip: WEIGHTS to it")
+        checked(self, self.tasks)
         return self
+
+    def of_task(self, task: str) -> FiltersConfig:
+        """The configuration for the samples of one task."""
+        return merged(self, self.tasks[task]) if task in self.tasks else self
+
+    @property
+    def judges(self) -> dict[str, tuple[str, ...]]:
+        """The filters that ask models, cheapest first, and the roles that each asks."""
+        rooms = {"safety": safety.ROLES, "omnicontext": omnicontext.ROLES, "critic": critic.ROLES}
+        return {name: roles for name, roles in rooms.items() if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
@@ -56,6 +88,7 @@ class FilterSet:
         notes: by column, why it is not computed.
         digest: of the settings and weights that shape scores and verdicts; for the run hash.
         vocabulary: to be called with the pool's captions before the run; None where any text will do.
+        of_task: by task, the filters where their limits differ.
     """
 
     filters: tuple[Filter, ...] = ()
@@ -63,10 +96,20 @@ class FilterSet:
     notes: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     vocabulary: Callable[[Iterable[str]], None] | None = None
+    of_task: Mapping[str, tuple[Filter, ...]] = field(default_factory=dict)
 
     def run(self, drafts: Sequence[Draft]) -> list[Draft | Rejection]:
         """Keep or reject each draft, in order; see `filters.score.run`."""
-        return run(self.filters, [Candidate.of(draft) for draft in drafts])
+        groups: dict[str, list[int]] = {}
+        for number, draft in enumerate(drafts):
+            task = draft.plan.task
+            groups.setdefault(task if task in self.of_task else "", []).append(number)
+        outcomes: dict[int, Draft | Rejection] = {}
+        for task, numbers in groups.items():
+            filters = self.of_task.get(task, self.filters)
+            found = run(filters, [Candidate.of(drafts[number]) for number in numbers])
+            outcomes.update(zip(numbers, found, strict=True))
+        return [outcomes[number] for number in range(len(drafts))]
 
 
 def build(config: FiltersConfig) -> FilterSet:
@@ -77,50 +120,115 @@ def build(config: FiltersConfig) -> FilterSet:
     Raises:
         InputError: weights that do not exist or are no weights.
     """
+    loaded = _Loaded.of(config)
+    toy = config.clip is not None and config.clip.weights == TOY
+    return FilterSet(
+        filters=_filters(config, loaded),
+        score_names=_score_names(config),
+        notes=loaded.notes,
+        digest=_digest(config, loaded.weights, loaded.others),
+        vocabulary=check_vocabulary if toy else None,
+        of_task={task: _filters(config.of_task(task), loaded) for task in config.tasks},
+    )
+
+
+@dataclass
+class _Loaded:
+    """The models of a configuration.
+
+    Attributes:
+        clip, aesthetic, preference: None where not configured, or where the weights cannot be had.
+        weights: the digest of `clip`; empty where there is none.
+        others: the digests of the other weights, by filter.
+    """
+
+    clip: ClipModel | None = None
+    aesthetic: tuple[ClipModel, Head] | None = None
+    preference: ClipModel | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    weights: str = ""
+    others: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: FiltersConfig) -> _Loaded:
+        found = cls()
+        device = "auto" if config.clip is None else config.clip.device
+        if config.clip is not None:
+            names = _NOTED[: 1 if config.relations is None else 2]
+            found.clip = found._model(config.clip.weights, device, names)
+            found.weights = "" if found.clip is None else found.clip.digest
+        if config.aesthetic is not None:
+            weights = config.aesthetic.clip or (config.clip.weights if config.clip is not None else "")
+            head = load_head(config.aesthetic.weights, config.aesthetic.activation, "filters.aesthetic.weights")
+            model = found._model(weights, device, ("aesthetic",))
+            found.others["aesthetic"] = head.digest
+            if model is not None:
+                check_head(head, model, "filters.aesthetic")
+                found.aesthetic = model, head
+                found.others["aesthetic"] += f" {model.digest}"
+        if config.preference is not None:
+            found.preference = found._model(config.preference.weights, device, ("preference",))
+            found.others["preference"] = "" if found.preference is None else found.preference.digest
+        return found
+
+    def _model(self, weights: str, device: str, columns: Sequence[str]) -> ClipModel | None:
+        try:
+            return ClipModel.load(weights, device)
+        except WeightsUnavailable as error:
+            self.notes |= dict.fromkeys(columns, f"not computed: {error.reason}")
+            return None
+
+
+def _filters(config: FiltersConfig, loaded: _Loaded) -> tuple[Filter, ...]:
     filters: list[Filter] = []
     if config.quality is not None:
         filters.append(QualityFilter(config.quality))
     if config.similarity is not None:
         filters.append(SimilarityFilter(config.similarity))
-    names = [name for one in filters for name in one.scores]
-    notes, weights = {}, ""
-    if config.clip is not None:
-        # Declared on the classes, so that a run without weights still has the columns.
-        columns = [*ClipFilter.scores, *(RelationsFilter.scores if config.relations is not None else ())]
-        names += columns
-        try:
-            model = ClipModel.load(config.clip.weights, config.clip.device)
-        except WeightsUnavailable as error:
-            notes = {name: f"not computed: {error.reason}" for name in _NOTED if name in columns}
-        else:
-            weights = model.digest
-            filters.append(ClipFilter(config.clip, model))
-            if config.relations is not None:
-                filters.append(RelationsFilter(config.relations, model))
-    if config.critic is not None:
-        names += critic.SCORES
-    toy = config.clip is not None and config.clip.weights == TOY
-    return FilterSet(
-        filters=tuple(filters),
-        score_names=tuple(names),
-        notes=notes,
-        digest=_digest(config, weights),
-        vocabulary=check_vocabulary if toy else None,
-    )
+    if config.drift is not None:
+        filters.append(DriftFilter(config.drift))
+    if config.clip is not None and loaded.clip is not None:
+        filters.append(ClipFilter(config.clip, loaded.clip))
+        if config.relations is not None:
+            filters.append(RelationsFilter(config.relations, loaded.clip))
+    if config.aesthetic is not None and loaded.aesthetic is not None:
+        filters.append(AestheticFilter(config.aesthetic, *loaded.aesthetic))
+    if config.preference is not None and loaded.preference is not None:
+        filters.append(PreferenceFilter(config.preference, loaded.preference))
+    return tuple(filters)
+
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    # Declared on the classes, so that a run without weights still has the columns.
+    "quality": QualityFilter.scores,
+    "similarity": SimilarityFilter.scores,
+    "clip": ClipFilter.scores,
+    "relations": RelationsFilter.scores,
+    "critic": critic.SCORES,
+    "drift": DriftFilter.scores,
+    "aesthetic": AestheticFilter.scores,
+    "preference": PreferenceFilter.scores,
+    "safety": safety.SCORES,
+    "omnicontext": omnicontext.SCORES,
+}
+
+
+def _score_names(config: FiltersConfig) -> tuple[str, ...]:
+    return tuple(name for one, names in _COLUMNS.items() if getattr(config, one) is not None for name in names)
 
 
 def shaping(config: FiltersConfig) -> dict[str, Any]:
     """The settings that shape scores and verdicts: all but the device."""
     settings = config.model_dump(mode="json", exclude={"clip": {"device"}})
-    if settings["critic"] is None:
-        del settings["critic"]  # so that folders begun before there was a critic go on
-    return settings
+    # So that folders begun before there were these filters go on.
+    return {name: value for name, value in settings.items() if name not in _LATER or value}
 
 
-def _digest(config: FiltersConfig, weights: str) -> str:
+def _digest(config: FiltersConfig, weights: str, others: Mapping[str, str]) -> str:
     """Neither the path of the weights nor the device shapes a score beyond what the device's kind does."""
     settings = shaping(config)
-    if settings["clip"]:
-        del settings["clip"]["weights"]
-    text = json.dumps([_REVISION, settings, weights], sort_keys=True)
+    for name in ("clip", "aesthetic", "preference"):
+        if settings.get(name):
+            settings[name] = {k: v for k, v in settings[name].items() if k not in ("weights", "clip")}
+    text = json.dumps([_REVISION, settings, weights, *([dict(others)] if others else [])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,7 @@ from typing import Any
 from annotators.config import ModelConfig
 from schemas.judgements import Checklist
 from schemas.plan import Length
+from schemas.safety import Hazard
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ _CAPTION, _RELATION, _OTHER = Span(18, 32, 58), Span(9, 16, 28), Span(40, 120, 3
 # FIRM: what its prompts ask for.
 _OBVIOUS, _DETAILED, _REWRITING = Span(40, 90, 180), Span(70, 170, 400), Span(8, 16, 30)
 _REASONING, _MARK, _ANALYSIS, _ITEMS = Span(25, 50, 100), Span(14, 24, 45), Span(30, 55, 110), Span(4, 6, 10)
+_SEEN = Span(6, 10, 20)
 _PROSE = (
     "the", "copper", "lantern", "beside", "a", "worn", "stone", "wall", "takes", "on", "the", "soft", "evening",
     "light", "and", "its", "scratched", "rim", "shows", "against", "the", "striped", "awning", "behind", "it",
@@ -112,6 +114,10 @@ def answer_text(role: str, plan: Any, size: str, asks: str = "", checklist: Chec
         return _checklist(size)
     if role == "judge" and asks == "firm/quality":
         return json.dumps({"reasoning": _some(_REASONING, size), "aesthetics": 4, "technical": 4, "structure": 4})
+    if role == "judge" and asks.startswith("omnicontext/"):
+        return json.dumps({"reasoning": _some(_REASONING, size), "score": 10})
+    if role == "judge" and asks == "safety/verdict":
+        return json.dumps({hazard: {"seen": _some(_SEEN, size), "present": False} for hazard in map(str, Hazard)})
     if role == "judge" and checklist is not None:
         marks = (f"{n}. [x]: {_some(_MARK, size)}. Verdict: met" for n in range(1, len(checklist.criteria) + 1))
         ending = f"Final Analysis: {_some(_ANALYSIS, size)}.\n\nFinal Alignment Rating: 5\n\\boxed{{5}}"

@@ -49,7 +49,7 @@ def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollect
 
 def _judged(spec: RunSpec) -> bool:
     """Whether a filter asks models."""
-    return getattr(spec.config, "filters", NO_FILTERS).critic is not None
+    return bool(getattr(spec.config, "filters", NO_FILTERS).judges)
 
 
 @dataclass(frozen=True)

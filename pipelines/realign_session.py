@@ -81,7 +81,9 @@ class RealignSession:
 
     def judge(self) -> Callable[..., Any]:
         """(e) MLLM-based filtering, on what the other filters kept."""
-        judge = self._work.judge()
+        from pipelines.shown import ShownImages
+
+        judge = self._work.judge(ShownImages(self.engine.ledger.blobs))
         assert judge is not None
         return judge
 

@@ -8,21 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 from annotators.critics import EditCritic
 from annotators.families import kinship
+from annotators.interface import Models
+from annotators.omnicontext import OmniContextCritic
 from annotators.registry import World
-from filters import critic
+from annotators.safety import SafetyCritic
+from filters.critic import CriticFilter
+from filters.judges import JudgeFilter, Judges
+from filters.omnicontext import OmniContextFilter, Shown, of_that_size
+from filters.safety import SafetyFilter
 from pipelines.config import RealignConfig
 from pipelines.places import cache_folder
 from pipelines.realign import ROLES, Recipe
 from pipelines.spec import planned_per_split
 from pipelines.work import Input
+from schemas.draft import Draft, Rejection
 from schemas.errors import InputError
 from schemas.plan import Plan
 
 if TYPE_CHECKING:
-    from filters.config import FilterSet
-    from filters.critic import CriticFilter
+    from filters.config import FiltersConfig, FilterSet
 
-CRITIC_PROMPTS = ("firm/obvious", "firm/detailed", "firm/execution", "firm/consistency")
+PROMPTS = {
+    "safety": ("safety/verdict",),
+    "omnicontext": ("omnicontext/prompt_following", "omnicontext/subject_consistency"),
+    "critic": ("firm/obvious", "firm/detailed", "firm/execution", "firm/consistency"),
+}
+"""By filter, what it asks."""
 
 
 class RealignWork:
@@ -45,8 +56,10 @@ class RealignWork:
         from prompts.catalogue import Catalogue
 
         self.config = config
-        self.roles: tuple[str, ...] = (*ROLES, *(critic.ROLES if config.filters.critic else ()))
+        asked = [role for roles in config.filters.judges.values() for role in roles]
+        self.roles: tuple[str, ...] = tuple(dict.fromkeys((*ROLES, *sorted(asked))))
         self.tasks = load_tasks(config.tasks_file)
+        _check_filters(config, list(self.tasks), where)
         self.pool = Pool.open(input or config.pool, cache_folder())
         try:
             self._planner = Planner(self.pool, self.tasks, config.planning)
@@ -82,18 +95,41 @@ class RealignWork:
     def filters_digest(self) -> str:
         return self.filters.digest
 
-    def judge(self) -> CriticFilter | None:
-        """The filter that asks models, where one is configured."""
-        settings = self.config.filters.critic
-        return None if settings is None else critic.CriticFilter(settings, EditCritic(self.catalogue))
+    def judge(self, shown: Shown = of_that_size) -> Callable[..., Any] | None:
+        """The filters that ask models, where any are configured.
+
+        Args:
+            shown: brings a reference to the size that a protocol asks for; by default it only says so, for estimates.
+        """
+        config = self.config.filters
+        if not config.judges:
+            return None
+        by_task = {task: self._judges(config.of_task(task), shown) for task in config.tasks}
+        every = self._judges(config, shown)
+
+        async def judge(draft: Draft, models: Models) -> Draft | Rejection:
+            return await by_task.get(draft.plan.task, every)(draft, models)
+
+        return judge
+
+    def _judges(self, config: FiltersConfig, shown: Shown) -> Judges:
+        found: dict[str, JudgeFilter] = {}
+        if config.safety is not None:
+            found["safety"] = SafetyFilter(config.safety, SafetyCritic(self.catalogue))
+        if config.omnicontext is not None:
+            found["omnicontext"] = OmniContextFilter(config.omnicontext, OmniContextCritic(self.catalogue), shown)
+        if config.critic is not None:
+            found["critic"] = CriticFilter(config.critic, EditCritic(self.catalogue))
+        return Judges([found[name] for name in config.judges])
 
     @property
     def notes(self) -> dict[str, str]:
-        kin = kinship(self.config.models.painter, self.config.models.judge) if self.config.filters.critic else ""
-        return {**self.filters.notes, **({"critic": kin} if kin else {})}
+        models = self.config.models
+        kin = kinship(models.painter, models.judge)
+        return {**self.filters.notes, **(dict.fromkeys(self.config.filters.judges, kin) if kin else {})}
 
     def prompts(self) -> dict[str, str]:
-        asked = (f"{self.family}/", *(CRITIC_PROMPTS if self.config.filters.critic else ()))
+        asked = (f"{self.family}/", *(prompt for name in self.config.filters.judges for prompt in PROMPTS[name]))
         return {name: digest for name, digest in self.catalogue.hashes().items() if name.startswith(asked)}
 
     def shaping(self) -> dict[str, Any]:
@@ -111,6 +147,23 @@ class RealignWork:
         }
 
 
+def _check_filters(config: RealignConfig, tasks: Sequence[str], where: str) -> None:
+    """Nothing, where the filters' tasks exist, and no filter asks a model that has no rules for it.
+
+    Raises:
+        InputError: one line with the mend.
+    """
+    file = f"{where}: " if where else ""
+    if unknown := sorted(set(config.filters.tasks) - set(tasks)):
+        raise InputError(f"{file}filters.tasks.{unknown[0]}: is no task; there are {', '.join(tasks)}")
+    for name in config.filters.judges:
+        if name != "critic" and any(model.provider == "offline" for model in config.models.judge):
+            raise InputError(
+                f"{file}models.judge.provider: offline has no rules for filters.{name}; name gemini or openai, or "
+                "leave that filter out"
+            )
+
+
 def _shaping(config: RealignConfig) -> dict[str, Any]:
     """The filters' settings without a folder's path and the device, which may differ between machines.
 
@@ -119,7 +172,8 @@ def _shaping(config: RealignConfig) -> dict[str, Any]:
     from filters.config import shaping
 
     settings = shaping(config.filters)
-    clip = settings.get("clip")
-    if clip and str(clip["weights"]).startswith("local-dir:"):
-        clip["weights"] = "local-dir"
+    for name in ("clip", "aesthetic", "preference"):
+        for key, value in (settings.get(name) or {}).items():
+            if str(value).startswith("local-dir:"):
+                settings[name][key] = "local-dir"
     return settings
