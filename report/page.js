@@ -6,7 +6,7 @@ const heads = HEAD.heads;
 const PER_PAGE = 20;
 const chunks = new Map();
 const haystacks = [];
-let found = [], page = 0, focused = -1;
+let found = [], page = 0, focused = -1, typing = 0;
 
 function detail(i) {
   const chunk = Math.floor(i / HEAD.chunk);
@@ -131,9 +131,8 @@ function buildFilters() {
   const splits = counted(heads.map((head) => head.split));
   const reasons = counted(heads.flatMap((head) => head.reasons));
   const scores = [...new Set(heads.flatMap((head) => Object.keys(head.scores)))].sort();
-  let timer;
   const search = h("input", { type: "search", id: "filter-q", placeholder: "words, or \"a phrase\"", autocomplete: "off",
-    oninput: () => { clearTimeout(timer); timer = setTimeout(() => change({ q: search.value }), 180); } });
+    oninput: () => { clearTimeout(typing); typing = setTimeout(() => change({ q: search.value }), 180); } });
   const bound = (key, name) => h("input", { type: "number", step: "any", id: `filter-${key}`, placeholder: name, "aria-label": `${name} of the score`,
     onchange: (event) => change({ [key]: event.target.value }) });
   append(document.getElementById("filters"), [h("details", { open: innerWidth > 900, id: "filter-box" },
@@ -158,6 +157,7 @@ function pickTasks() {
 }
 
 function change(what) {
+  clearTimeout(typing);
   wanted = { ...wanted, id: "", ...what };
   if (what.reason && wanted.state === "kept") wanted.state = "rejected";
   if (what.state === "kept") wanted.reason = "";
@@ -168,6 +168,7 @@ function change(what) {
 }
 
 function reset() {
+  clearTimeout(typing);
   wanted = { ...EMPTY };
   mirror();
   refresh();
