@@ -13,9 +13,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
+from schemas.checklists import Checklist, Criterion
 from schemas.draft import Draft, ErrorClass, Painting, Reasoning, Rejection, Source
+from schemas.following import Mark
 from schemas.iccot import ICCoT
-from schemas.judgements import Checklist, Criterion, DifferenceReport, Dimension, Mark
+from schemas.judgements import DifferenceReport, Dimension
 from schemas.labels import EditLabel, EditPair, GenerationLabel, Rewrite
 from schemas.plan import Plan, PlannedReference
 from schemas.references import ImageRef, Kind, Person, Reference
