@@ -75,7 +75,7 @@ function reasoning(cot, i, of, detail) {
     cot.text ? text(cot.text) : [
       h("div", { class: "said caption" }, shot(detail.target, "", "target"), h("div", null, h("small", null, "out_caption"), text(cot.caption))),
       cot.relations.map((relation, k) => h("div", { class: "said" },
-        shot(((detail.references || [])[k] || {}).picture, "", `image_${k + 1}`),
+        shot(((detail.references || [])[k] || {}).picture, "", String(k + 1)),
         h("div", null, h("small", null, `relation_${k + 1}`), text(relation))))]);
 }
 

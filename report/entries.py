@@ -11,8 +11,9 @@ from report.choice import Chosen
 from report.output import Json, Output, Place, Row, members, read_records, whole_rejections
 from report.pictures import Pictures
 from report.wording import without_paths
+from schemas.checklists import Checklist
 from schemas.draft import NOT_COMPUTED
-from schemas.judgements import Checklist, JudgementError
+from schemas.judgements import JudgementError
 
 _PART = re.compile(r"<(out_caption|relation_[0-9]{1,4})>(.*?)</\1>", re.DOTALL)
 _DETAILED = "\nDetailed Differences:\n"

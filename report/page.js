@@ -142,8 +142,8 @@ function buildFilters() {
       reasons.length ? select("state", "Show", [["kept", "kept"], ["rejected", "rejected"], ["all", "kept and rejected"]]) : null,
       reasons.length ? select("reason", "Reason", [["", "any"], ...reasons.map(([name, n]) => [name, `${spoken(name)} (${number(n)})`])]) : null,
       tasks.length > 1 ? h("fieldset", { id: "filter-tasks" }, h("legend", null, HEAD.figures.dataset === "realign" ? "Task" : "Dimension"),
-        tasks.map(([name, n]) => h("label", null, h("input", { type: "checkbox", value: name, onchange: pickTasks }), spoken(name),
-          h("span", { class: "n" }, number(n))))) : null,
+        tasks.map(([name]) => h("label", null, h("input", { type: "checkbox", value: name, onchange: pickTasks }), spoken(name),
+          h("span", { class: "n", "data-task": name })))) : null,
       splits.length > 1 ? select("split", "Split", [["", "any"], ...splits.map(([name, n]) => [name, `${name} (${number(n)})`])]) : null,
       scores.length ? h("div", null, select("score", "Score", [["", "any"], ...scores.map((name) => [name, spoken(name)])]),
         h("div", { class: "range" }, bound("min", "least"), h("span", null, "to"), bound("max", "most"))) : null,
@@ -181,6 +181,8 @@ function mirror() {
     if (box && box !== document.activeElement) box.value = wanted[key];
   }
   for (const box of document.querySelectorAll("#filter-tasks input")) box.checked = wanted.tasks.includes(box.value);
+  const counts = new Map(counted(heads.filter((head) => wanted.state === "all" || head.state === wanted.state).flatMap((head) => head.tasks)));
+  for (const box of document.querySelectorAll("#filter-tasks [data-task]")) box.textContent = number(counts.get(box.dataset.task) || 0);
 }
 
 function jump(what) {
