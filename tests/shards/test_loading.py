@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -170,3 +171,12 @@ def test_a_bucket_is_read_by_workers_and_by_threads(out: str, s3: Bucket) -> Non
     assert [key for batch in Loader(Reader(there, seed=7), 8, workers=2, collate=keys) for key in batch] == wanted
     gets = [one for one in s3.proxy.seen if one.method == "GET" and ".tar" in one.name]
     assert 0 < len(gets) <= TOTAL, "a request for each sample at most"
+
+
+def test_the_examples_of_the_page_run(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reader.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 4
+    monkeypatch.chdir(Path(out).parent)
+    for code in examples:
+        exec(compile(code, "docs/reader.md", "exec"), {})
