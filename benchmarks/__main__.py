@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("help_time", "planning", "shard_write", "shard_read", "run_memory")
+NAMES = ("help_time", "planning", "shard_write", "shard_read", "export", "run_memory")
 
 
 def main() -> None:
