@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from cli.making import make
+from cli.report import run as report
 from pipelines import config as configs
 from pipelines.shares import Share
 from shards.reader import read_samples
@@ -56,6 +57,7 @@ def run(out: str, samples: int) -> None:
             say_judged_edits(folder)
         else:
             say_judged_images(folder)
+        report(folder, False, None, None)
     print("\nNext:")
     for line in next_steps(out, folders["realign"]):
         print(f"  {line}")

@@ -73,7 +73,7 @@ function diversityCharts(found) {
   const rows = [["instructions", "Instructions"], ["captions", "Captions"], ["answers", "Reasonings"]]
     .filter(([key]) => found[key])
     .map(([key, name]) => [name, number(found[key].texts), percent(found[key].different / Math.max(1, found[key].texts)),
-      ...found[key].distinct.map((share) => number(share))]);
+      ...found[key].distinct.map((share) => number(share, 4))]);
   const made = [];
   if (rows.length) {
     made.push(chart("Diversity of texts", table(["", "texts", "differ", "distinct-1", "-2", "-3"], rows),

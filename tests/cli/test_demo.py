@@ -20,6 +20,7 @@ def test_the_demo_makes_all_three_datasets_and_says_how_right_they_are(
         manifest = read_manifest(out)
         assert manifest is not None and manifest["counts"]["kept"] > 0 and verify(out) == []
         assert manifest["dataset"] == name
+        assert all((tmp_path / name / file).stat().st_size > 1000 for file in ("report.html", "README.md"))
     assert verify(str(tmp_path / "firm-edit" / "balanced")) == []
     said = capsys.readouterr().out
     for words in ("precision ", "on average in execution", "on average in consistency", "without an error"):
