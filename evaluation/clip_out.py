@@ -9,20 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from evaluation.bootstrap import RESAMPLES, SEED, Bootstrap
 from evaluation.records import Records, once, read_records, text_of
 from evaluation.tables import Cell, Report, Table
-from filters.clip import ClipModel, product
+from filters.clip_model import ClipModel, product
 from filters.weights import WeightsUnavailable, defect_of
 from schemas.errors import ImageError, InputError
 from storage import paths
-from storage.images import decode
 
 _BATCH = 64
 
@@ -83,8 +82,7 @@ def _scored(model: ClipModel, records: Records, places: range) -> list[tuple[int
     """The cosine of each record, or "reason: detail" where there is none."""
     folder = records.path.replace("\\", "/").rpartition("/")[0]
     failed: list[tuple[int, float | str]] = []
-    images: list[tuple[str, Callable[[], Image.Image]]] = []
-    captions: dict[int, str] = {}
+    images: dict[int, tuple[str, Callable[[], bytes]]] = {}
     for i in places:
         caption, name = str(records.rows[i]["caption"]), str(records.rows[i]["image"])
         if refusal := model.refusal(caption):
@@ -92,15 +90,21 @@ def _scored(model: ClipModel, records: Records, places: range) -> list[tuple[int
             continue
         try:
             data = paths.read_bytes(paths.join(folder, name) if folder else name)
-            image = decode(data)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             failed.append((i, f"missing: {name}"))
-        except ImageError as error:
-            failed.append((i, f"{error.reason}: {name}: {error.detail}"))
         else:
-            images.append((hashlib.sha256(data).hexdigest(), partial(Image.Image.copy, image)))
-            captions[i] = caption
-    if not captions:
-        return failed
-    seen, said = model.image_embeddings(images), model.text_embeddings(list(captions.values()))
-    return failed + [(i, product(a, b)) for i, a, b in zip(captions, seen, said, strict=True)]
+            images[i] = hashlib.sha256(data).hexdigest(), partial(bytes, data)
+    scored: list[tuple[int, float | str]] = []
+    captions = {i: str(records.rows[i]["caption"]) for i in images}
+    said = dict(zip(captions, model.text_embeddings(list(captions.values())), strict=True)) if captions else {}
+    with suppress(ImageError):  # of all at once; the model then holds those that can be used
+        if images:
+            model.image_embeddings(list(images.values()))
+    for i, image in images.items():
+        try:
+            seen = model.image_embeddings([image])[0]
+        except ImageError as error:
+            failed.append((i, f"{error.reason}: {records.rows[i]['image']}: {error.detail}"))
+        else:
+            scored.append((i, product(seen, said[i])))
+    return failed + scored

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from filters.base import Candidate, Verdict, rounded
-from filters.clip import ClipModel, product
+from filters.base import TOGETHER, Candidate, Verdict, rounded
+from filters.clip_model import ClipModel, product
 from filters.heads import Activation, Head, defect_of_head
 from filters.weights import defect_of
 from schemas.errors import InputError
@@ -87,9 +87,10 @@ class AestheticFilter:
     name: str = "aesthetic"
     cost: int = 12
     scores: tuple[str, ...] = ("aesthetic",)
+    batch: int = TOGETHER
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Verdict]:
-        targets = self.model.image_embeddings([(c.draft.target.sha256, c.images.target) for c in candidates])
+        targets = self.model.image_embeddings([(c.draft.target.sha256, c.images.target_bytes) for c in candidates])
         return [_limited("aesthetic", self.head.score(target), self.config.min_aesthetic) for target in targets]
 
 
@@ -102,9 +103,10 @@ class PreferenceFilter:
     name: str = "preference"
     cost: int = 13
     scores: tuple[str, ...] = ("preference",)
+    batch: int = TOGETHER
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Verdict]:
-        targets = self.model.image_embeddings([(c.draft.target.sha256, c.images.target) for c in candidates])
+        targets = self.model.image_embeddings([(c.draft.target.sha256, c.images.target_bytes) for c in candidates])
         said = [self._texts(candidate) for candidate in candidates]
         sound = sorted({text for texts in said for text in texts if not self.model.refusal(text)})
         vectors = dict(zip(sound, self.model.text_embeddings(sound), strict=True)) if sound else {}

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 WORK_SIDE = 768
-"""Filters look at images no larger than this: every model and every measure here works below it, and a JPEG decodes
-straight to a smaller size."""
+"""Filters look at pixels no larger than this: every measure here works below it, and a JPEG decodes straight to a
+smaller size. CLIP takes the files instead, and decodes them to its own."""
+
+
+TOGETHER = 64
+"""Candidates that a filter with a model sees at once: it takes files, not pixels, and a GPU wants many."""
 
 
 class Images:
-    """The pixels of one draft, decoded when first asked for and then kept.
+    """The images of one draft, read and decoded when first asked for and then kept.
 
     Args:
         read: how bytes are had from a uri; tests and other sources of bytes may replace it.
@@ -32,6 +36,7 @@ class Images:
         self.target_ref = target
         self.reference_refs = tuple(references)
         self._read = read
+        self._encoded: dict[str, bytes] = {}
         self._decoded: dict[str, Image.Image] = {}
 
     @classmethod
@@ -54,16 +59,42 @@ class Images:
         """
         return self._pixels(self.reference_refs[number - 1])
 
-    def forget(self) -> None:
-        """Let go of the pixels; they are decoded again if asked for again."""
+    def target_bytes(self) -> bytes:
+        """The target's file, for what decodes it to a size of its own.
+
+        Raises:
+            ImageError: `missing`, `changed` or `unreadable`.
+        """
+        return self._bytes(self.target_ref)
+
+    def reference_bytes(self, number: int) -> bytes:
+        """The file of reference `number` (from 1).
+
+        Raises:
+            ImageError: `missing`, `changed` or `unreadable`.
+        """
+        return self._bytes(self.reference_refs[number - 1])
+
+    def forget_pixels(self) -> None:
+        """Let go of the pixels, and keep the files: a tenth of the memory, and nothing is read twice."""
         self._decoded.clear()
+
+    def forget(self) -> None:
+        """Let go of pixels and files; they are read again if asked for again."""
+        self._decoded.clear()
+        self._encoded.clear()
+
+    def _bytes(self, ref: ImageRef) -> bytes:
+        if ref.sha256 not in self._encoded:
+            self._encoded[ref.sha256] = image_bytes(ref, self._read)
+        return self._encoded[ref.sha256]
 
     def _pixels(self, ref: ImageRef) -> Image.Image:
         if ref.sha256 not in self._decoded:
             # Pillow must not be imported for the sake of a configuration.
             from storage.images import decode
 
-            self._decoded[ref.sha256] = decode(image_bytes(ref, self._read), max_side=WORK_SIDE)
+            self._decoded[ref.sha256] = decode(self._bytes(ref), max_side=WORK_SIDE)
         return self._decoded[ref.sha256]
 
 
@@ -105,6 +136,8 @@ class Filter(Protocol):
         name: as in the configuration.
         cost: cheap filters have a low one and run first.
         scores: the columns it may write.
+
+    A filter may say in `batch` how many candidates it wants at once: at most `TOGETHER`, by default `score.BATCH`.
     """
 
     @property

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from filters import critic, omnicontext, safety
 from filters.appeal import AestheticConfig, AestheticFilter, PreferenceConfig, PreferenceFilter, check_head
 from filters.base import Candidate, Filter
-from filters.clip import ClipConfig, ClipFilter, ClipModel, check_vocabulary
+from filters.clip import ClipConfig, ClipFilter, check_vocabulary
+from filters.clip_model import ClipModel
 from filters.critic import CriticConfig
 from filters.drift import DriftConfig, DriftFilter
 from filters.heads import Head, load_head
@@ -29,6 +30,10 @@ from schemas.draft import Draft, Rejection
 
 _REVISION = 1
 """Part of the digest: raised when a measure changes, so that no run continues with scores of two kinds."""
+
+_CLIP_REVISION = 2
+"""The same for runs that score by a CLIP other than the toy's: 2 since images are decoded straight to its size, and
+since it computes in fp16 on CUDA."""
 
 _NOTED = ("clip_text", "relation_margin")
 """The scores whose absence a reader must hear about; the other columns go with them."""
@@ -152,28 +157,28 @@ class _Loaded:
     @classmethod
     def of(cls, config: FiltersConfig) -> _Loaded:
         found = cls()
-        device = "auto" if config.clip is None else config.clip.device
+        device, precision = ("auto", "auto") if config.clip is None else (config.clip.device, config.clip.precision)
         if config.clip is not None:
             names = _NOTED[: 1 if config.relations is None else 2]
-            found.clip = found._model(config.clip.weights, device, names)
+            found.clip = found._model(config.clip.weights, device, precision, names)
             found.weights = "" if found.clip is None else found.clip.digest
         if config.aesthetic is not None:
             weights = config.aesthetic.clip or (config.clip.weights if config.clip is not None else "")
             head = load_head(config.aesthetic.weights, config.aesthetic.activation, "filters.aesthetic.weights")
-            model = found._model(weights, device, ("aesthetic",))
+            model = found._model(weights, device, precision, ("aesthetic",))
             found.others["aesthetic"] = head.digest
             if model is not None:
                 check_head(head, model, "filters.aesthetic")
                 found.aesthetic = model, head
                 found.others["aesthetic"] += f" {model.digest}"
         if config.preference is not None:
-            found.preference = found._model(config.preference.weights, device, ("preference",))
+            found.preference = found._model(config.preference.weights, device, precision, ("preference",))
             found.others["preference"] = "" if found.preference is None else found.preference.digest
         return found
 
-    def _model(self, weights: str, device: str, columns: Sequence[str]) -> ClipModel | None:
+    def _model(self, weights: str, device: str, precision: str, columns: Sequence[str]) -> ClipModel | None:
         try:
-            return ClipModel.load(weights, device)
+            return ClipModel.load(weights, device, precision)
         except WeightsUnavailable as error:
             self.notes |= dict.fromkeys(columns, f"not computed: {error.reason}")
             return None
@@ -220,8 +225,17 @@ def _score_names(config: FiltersConfig) -> tuple[str, ...]:
 def shaping(config: FiltersConfig) -> dict[str, Any]:
     """The settings that shape scores and verdicts: all but the device."""
     settings = config.model_dump(mode="json", exclude={"clip": {"device"}})
-    # So that folders begun before there were these filters go on.
+    # So that folders begun before there were these filters and settings go on.
+    if settings["clip"] and settings["clip"]["precision"] == "auto":
+        del settings["clip"]["precision"]
     return {name: value for name, value in settings.items() if name not in _LATER or value}
+
+
+def _models(config: FiltersConfig) -> set[str]:
+    """The weights of every CLIP that scores."""
+    aesthetic, preference = config.aesthetic, config.preference
+    named = [config.clip and config.clip.weights, aesthetic and aesthetic.clip, preference and preference.weights]
+    return {name for name in named if name}
 
 
 def _digest(config: FiltersConfig, weights: str, others: Mapping[str, str]) -> str:
@@ -230,5 +244,6 @@ def _digest(config: FiltersConfig, weights: str, others: Mapping[str, str]) -> s
     for name in ("clip", "aesthetic", "preference"):
         if settings.get(name):
             settings[name] = {k: v for k, v in settings[name].items() if k not in ("weights", "clip")}
-    text = json.dumps([_REVISION, settings, weights, *([dict(others)] if others else [])], sort_keys=True)
+    revision = _REVISION if _models(config) <= {TOY} else _CLIP_REVISION
+    text = json.dumps([revision, settings, weights, *([dict(others)] if others else [])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from filters.base import Candidate, Verdict, rounded
-from filters.clip import ClipModel, product, sifted
+from filters.base import TOGETHER, Candidate, Verdict, rounded
+from filters.clip import sifted
+from filters.clip_model import ClipModel, product
 from filters.texts import scorable
 from schemas.draft import Reasoning
 from schemas.references import Reference
@@ -52,11 +53,12 @@ class RelationsFilter:
     name: str = "relations"
     cost: int = 11
     scores: tuple[str, ...] = ("relation_margin",)
+    batch: int = TOGETHER
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         several = [c for c in candidates if len(c.draft.plan.references) > 1]
         pixels = {
-            planned.reference.sha256: partial(candidate.images.reference, number)
+            planned.reference.sha256: partial(candidate.images.reference_bytes, number)
             for candidate in several
             for number, planned in enumerate(candidate.draft.plan.references, 1)
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
-from filters.base import Candidate, Filter, Verdict, rounded
+from filters.base import TOGETHER, Candidate, Filter, Verdict, rounded
 from schemas.draft import Draft, ErrorClass, Reasoning, Rejection
 from schemas.errors import ImageError
 from schemas.iccot import ICCoT
@@ -41,16 +42,26 @@ def run(filters: Sequence[Filter], candidates: Sequence[Candidate]) -> list[Draf
     """
     out: list[Draft | Rejection] = []
     ordered = sorted(filters, key=lambda f: f.cost)
-    for start in range(0, len(candidates), BATCH):
-        batch = [_Under.of(candidate) for candidate in candidates[start : start + BATCH]]
-        for one in ordered:
-            alive = [under for under in batch if under.rejection is None]
-            for under, verdict in zip(alive, _verdicts(one, [u.candidate for u in alive]), strict=True):
-                _apply(under, one, verdict)
+    for start in range(0, len(candidates), TOGETHER):
+        batch = [_Under.of(candidate) for candidate in candidates[start : start + TOGETHER]]
+        for size, group in groupby(ordered, key=lambda one: getattr(one, "batch", BATCH)):
+            _ask(list(group), batch, size)
         for under in batch:
             under.candidate.images.forget()
         out += [under.rejection or under.candidate.draft for under in batch]
     return out
+
+
+def _ask(filters: Sequence[Filter], batch: Sequence[_Under], size: int) -> None:
+    """All of these filters about the first `size`, then about the next ones, so that few pixels are held."""
+    for start in range(0, len(batch), size):
+        part = batch[start : start + size]
+        for one in filters:
+            alive = [under for under in part if under.rejection is None]
+            for under, verdict in zip(alive, _verdicts(one, [u.candidate for u in alive]), strict=True):
+                _apply(under, one, verdict)
+        for under in part:
+            under.candidate.images.forget_pixels()
 
 
 def _verdicts(one: Filter, candidates: Sequence[Candidate]) -> list[Verdict | ImageError]:

@@ -39,7 +39,8 @@ class Loaded:
         tokenize: texts to a LongTensor [texts, context_length].
         count: tokens of a text, special ones included, uncut.
         preprocess: open_clip's settings: size, mean, std, interpolation, resize_mode, fill_color.
-        digest: sha256 over the weights and all that shapes a score.
+        digest: sha256 over the weights and all that shapes a score, but for the device's kind and the precision.
+        precision: `fp32`, `fp16` or `bf16`: of the image tower's input, and of all but a few weights.
     """
 
     model: Any
@@ -48,6 +49,7 @@ class Loaded:
     context_length: int
     preprocess: dict[str, Any]
     digest: str
+    precision: str = "fp32"
 
 
 def defect_of(weights: str) -> str:
@@ -63,7 +65,7 @@ def defect_of(weights: str) -> str:
     return ""
 
 
-def load(weights: str, device: str) -> Loaded:
+def load(weights: str, device: str, precision: str = "fp32") -> Loaded:
     """Load what `weights` names: `toy`, `NAME/PRETRAINED` (a tag of open_clip's list or a file) or `local-dir:PATH`.
 
     Raises:
@@ -80,9 +82,9 @@ def load(weights: str, device: str) -> Loaded:
     if weights == TOY:
         return _toy(device)
     if weights.startswith(_FOLDER):
-        return _from_folder(weights.removeprefix(_FOLDER), device)
+        return _from_folder(weights.removeprefix(_FOLDER), device, precision)
     name, _, pretrained = weights.partition("/")
-    return _from_list(name, pretrained, device)
+    return _from_list(name, pretrained, device, precision)
 
 
 def _toy(device: str) -> Loaded:
@@ -92,7 +94,7 @@ def _toy(device: str) -> Loaded:
 
     tokenizer, folder = ToyTokenizer(), clip_model_dir()
     files = _weights_in(folder, TOY)
-    model = _created(f"{_FOLDER}{folder}", TOY, device)
+    model = _created(f"{_FOLDER}{folder}", TOY, device, "fp32")
     settings = {"words": words(), "config": _config_in(folder)}
     return Loaded(
         model, tokenizer, lambda text: len(tokenizer.ids(text)), CONTEXT_LENGTH, _preprocess(model),
@@ -100,16 +102,17 @@ def _toy(device: str) -> Loaded:
     )  # fmt: skip
 
 
-def _from_folder(folder: str, device: str) -> Loaded:
+def _from_folder(folder: str, device: str, precision: str) -> Loaded:
     key = f"{_FOLDER}{folder}"
     files = _weights_in(folder, key)
-    model = _created(key, key, device)
+    model = _created(key, key, device, precision)
     tokenize, count, length = _tokenizer(key, key)
     _check_vocabulary_size(model, tokenize, key)
-    return Loaded(model, tokenize, count, length, _preprocess(model), _digest(files, {"config": _config_in(folder)}))
+    digest = _digest(files, {"config": _config_in(folder)})
+    return Loaded(model, tokenize, count, length, _preprocess(model), digest, precision)
 
 
-def _from_list(name: str, pretrained: str, device: str) -> Loaded:
+def _from_list(name: str, pretrained: str, device: str, precision: str) -> Loaded:
     import open_clip
 
     key = f"{name}/{pretrained}"
@@ -122,12 +125,12 @@ def _from_list(name: str, pretrained: str, device: str) -> Loaded:
     # A tag trained with QuickGELU under a name without it (ViT-L-14/openai) scores wrongly unless it is switched on;
     # open_clip only warns.
     gelu = {"quick_gelu": bool(entry["quick_gelu"])} if "quick_gelu" in entry else {}
-    model = _created(name, key, device, pretrained=file, force_preprocess_cfg=settings, **gelu)
+    model = _created(name, key, device, precision, pretrained=file, force_preprocess_cfg=settings, **gelu)
     tokenize, count, length = _tokenizer(name, key)
     preprocess = _preprocess(model)
     return Loaded(
         model, tokenize, count, length, preprocess,
-        _digest([file], {"model": name, "gelu": gelu, "preprocess": preprocess}),
+        _digest([file], {"model": name, "gelu": gelu, "preprocess": preprocess}), precision,
     )  # fmt: skip
 
 
@@ -213,7 +216,7 @@ def _answers(key: str, url: str) -> bool:
     raise WeightsUnavailable(f"{key} is not on this machine and {urlsplit(url).hostname} {said}") from cause
 
 
-def _created(model_name: str, key: str, device: str, **options: Any) -> Any:
+def _created(model_name: str, key: str, device: str, precision: str, **options: Any) -> Any:
     import pickle
 
     import open_clip
@@ -231,7 +234,9 @@ def _created(model_name: str, key: str, device: str, **options: Any) -> Any:
     )
     try:
         # require_pretrained: open_clip would otherwise log a warning and hand out random weights.
-        model = open_clip.create_model(model_name, precision="fp32", device=device, require_pretrained=True, **options)
+        model = open_clip.create_model(
+            model_name, precision=precision, device=device, require_pretrained=True, **options
+        )
     except ImportError as error:
         raise InputError(f"filters.clip.weights: {key} needs a package that is not installed: {error}") from error
     except unusable as error:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from filters.devices import WORKER
 from pipelines.numbers import Numbers, added
 from pipelines.shares import Share
 from schemas.errors import InputError, InterruptedRun, PlumblineError, StoppedError
@@ -45,7 +46,7 @@ class Workers:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                env=environment,
+                env={**environment, WORKER: str(k)},
                 # A terminal's Ctrl-C reaches the parent alone, which tells each worker once.
                 start_new_session=True,
             )

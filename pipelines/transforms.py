@@ -32,8 +32,8 @@ from shards.tables import Footer
 
 log = logging.getLogger(__name__)
 
-SCORED_AT_ONCE = 32
-"""How many drafts are decoded and scored together; bounds the pixels held, not the device's batch."""
+SCORED_AT_ONCE = 64
+"""How many drafts are scored together, a whole batch of a GPU; `filters.score` holds the pixels of fewer."""
 
 _RECORDS = {record.__name__: record for record in (Plan, PairPlan, PromptPlan, Draft, Labels, Rejection)}
 

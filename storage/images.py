@@ -133,6 +133,35 @@ def decode_rgba(data: bytes, *, max_side: int | None = None) -> Image.Image:
     return _fit(colour, max_side)
 
 
+def decode_reduced(data: bytes, side: int) -> Image.Image:
+    """Like `decode`, but a JPEG may come at a half, a quarter or an eighth of its size, neither side below `side`.
+
+    Raises:
+        ImageError: `unreadable` (also cut short) or `bomb`.
+    """
+    header = _open(data)
+    shape = max(header.size) / max(1, min(header.size))
+    return _over_white(*_pixels(data, max(1, round(side * shape)), oversampling=1))
+
+
+def plain_jpeg(data: bytes) -> tuple[int, int] | None:
+    """(width, height) of a whole grey or RGB JPEG whose coded pixels are those to be shown; None for all else.
+
+    Raises:
+        ImageError: `unreadable`, or `bomb` above `BOMB_PIXELS`.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None
+    image = _open(data)
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or _orientation(image) != 1:
+        return None
+    profile, coded = image.info.get("icc_profile"), getattr(image, "fp", None)
+    if isinstance(profile, bytes) and _transform(profile, image.mode) is not None:
+        return None
+    # The header's reader stops where the coded pixels begin; a file cut short has no end-of-image marker after it.
+    return image.size if coded is not None and data.rfind(b"\xff\xd9", coded.tell()) >= 0 else None
+
+
 def encode_jpeg(image: Image.Image, quality: int = 95, *, full_colour: bool = True) -> bytes:
     """A baseline JPEG with full-resolution colour (4:4:4) and no metadata; equal pixels give equal bytes.
 

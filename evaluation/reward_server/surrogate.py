@@ -7,19 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluation.reward_server.config import ClipReward, RewardServerConfig
 from evaluation.reward_server.samples import Sample
 from evaluation.reward_server.scoring import Scored
-from filters.base import WORK_SIDE
-from filters.clip import ClipModel
+from filters.clip_model import ClipModel
 from filters.weights import WeightsUnavailable
 from rewards.surrogate import Metric, clip_surrogate
 from schemas.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +35,7 @@ class Surrogate:
         InputError: unknown weights, or weights that cannot be had here.
     """
 
-    side = WORK_SIDE  # as the filter sees images: a reward is the filter's own score
+    side = None  # the files, as the filter takes them: a reward is the filter's own score
     halted = None
     dimensions = (NAME,)
 
@@ -112,13 +108,8 @@ class Surrogate:
         return f"caption: {' '.join(refusal.split())}" if refusal else ""
 
     def _cosines(self, samples: Sequence[Sample]) -> list[float]:
-        seen = self._model.image_embeddings([(one.images[0].sha256, partial(_pixels, one)) for one in samples])
+        seen = self._model.image_embeddings(
+            [(one.images[0].sha256, partial(bytes, one.images[0].data)) for one in samples]
+        )
         said = self._model.text_embeddings([one.text or "" for one in samples])
         return [float(one) for one in clip_surrogate(seen, said, metric=self._metric)]
-
-
-def _pixels(sample: Sample) -> Image:
-    """What was decoded when the sample was let in."""
-    pixels = sample.images[0].pixels
-    assert pixels is not None
-    return pixels

@@ -25,7 +25,7 @@ from PIL import Image
 from evaluation.reward_server.config import Limits
 from evaluation.reward_server.samples import Refused, checked_samples, raw_samples
 from evaluation.reward_server.serving import load
-from filters.clip import ClipModel
+from filters.clip_model import ClipModel
 from plumbline import RewardClient, RewardServerError, clip_surrogate
 from schemas.errors import InputError
 from tests.servers.reward_server import Served, coded, file_of, serving

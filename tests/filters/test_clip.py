@@ -19,8 +19,10 @@ from pydantic import ValidationError
 
 import toyworld
 from filters.base import Candidate
-from filters.clip import ClipConfig, ClipFilter, ClipModel, check_vocabulary, preprocessed
+from filters.clip import ClipConfig, ClipFilter, check_vocabulary
+from filters.clip_model import ClipModel
 from filters.config import FiltersConfig, build
+from filters.pixels import preprocessed
 from filters.score import run
 from filters.weights import WeightsUnavailable, load
 from schemas.draft import Draft, Rejection

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 import toyworld
 from filters.base import Candidate
-from filters.clip import ClipConfig, ClipModel
+from filters.clip import ClipConfig
+from filters.clip_model import ClipModel
 from filters.config import FiltersConfig, build
 from filters.relations import RelationsConfig, RelationsFilter
 from filters.score import run
