@@ -226,10 +226,10 @@ def limits(output: Output, found: Json, contents: Contents) -> list[str]:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)])
+    return "\n".join([*lines, *("| " + " | ".join(map(cell, row)) + " |" for row in rows)])
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """A table's cell: on one line, with nothing that a renderer takes for a bar or for HTML."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"

@@ -200,7 +200,7 @@ def edit_rows(i: int) -> list[tuple[EditLabel, list[bytes]]]:
 
 
 def write_edits(folder: Path) -> Path:
-    """Twelve pairs of four rows, and a balanced selection of them."""
+    """Twelve pairs of four rows and one of them judged again in vain, and a balanced selection."""
     run = {"dataset": "firm-edit", "planning": {"seed": 7}, "shards": {"train": 1}, "prompts": {}, "versions": {}}
     columns = [
         ("task", "string"),
@@ -218,10 +218,20 @@ def write_edits(folder: Path) -> Path:
         ]
         cells = {"task": label.task, "dimension": label.task, "score": label.score, "pair_id": label.pair.id}
         samples.append(ShardSample(label.id, members, cells, (label.pair.id,), len(samples)))
+    conflict = Rejection(
+        id=digest("conflict")[:32],
+        ordinal=99,
+        task="execution",
+        stage="filter",
+        reason="label_conflict",
+        error_class=ErrorClass.FILTERED,
+        detail="Execution of an opposite instruction is 2 at most, but the judge gave 5",
+        label=edit_rows(4)[2][0].model_copy(update={"score": 5.0, "id": digest("conflict")[:32]}).model_dump_json(),
+    )
     run_hash = write_run(str(folder), run)
     write_shard(
-        str(folder), ShardName("train", 0, 1), samples, [], run_hash=run_hash, planned=len(samples), columns=columns,
-        usage={"judge-1": Usage(calls=48, usd=0.2)},
+        str(folder), ShardName("train", 0, 1), samples, [conflict],
+        run_hash=run_hash, planned=len(samples) + 1, columns=columns, usage={"judge-1": Usage(calls=48, usd=0.2)},
     )  # fmt: skip
     write_manifest(str(folder))
     copy_samples(str(folder), str(folder / "balanced"), [sample.id for sample in samples[::3]])

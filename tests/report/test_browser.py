@@ -170,6 +170,16 @@ def test_rows_of_a_pair_stand_together_with_a_slider_that_keys_move(visit: Any) 
     assert page.page.locator("text=The two differ in shape.").count() == 0
 
 
+def test_a_rejected_row_shows_its_pair_and_the_score_that_cost_it(visit: Any) -> None:
+    page = visit("firm-edit", "#?state=rejected")
+    page.has_cards(1)
+    card = page.page.locator("article")
+    assert "the judge gave 5" in card.locator(".why").inner_text()
+    assert card.locator(".slider img").count() == 2
+    assert card.locator(".verdict .score").all_inner_texts() == ["5"]
+    assert card.locator(".original").inner_text() == "rewritten: opposite"
+
+
 def test_an_image_has_its_checklist_with_marks_and_its_quality(visit: Any) -> None:
     card = visit("firm-gen").page.locator("article").first
     assert card.locator(".checklist .m").all_inner_texts() == ["✓ met", "◐ partly met"]

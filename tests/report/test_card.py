@@ -19,6 +19,7 @@ import yaml
 from cli.report import run
 from report.card import ATTRIBUTION, CARD, size_category
 from report.licenses import strictest
+from report.prose import cell
 from schemas.errors import DamageError, InputError
 from shards.reader import read_samples
 from shards.verify import verify
@@ -203,6 +204,27 @@ def test_damage_is_named_and_nothing_is_half_written(tmp_path: Path, harm: Calla
     assert sorted(p.name for p in folder.iterdir() if p.is_file()) == ["manifest.json", "run.json"]
 
 
+def test_a_card_in_markdown_stays_what_it_is(tmp_path: Path) -> None:
+    """A model's name, a note or a license cannot break out of its table's cell."""
+    folder = tmp_path / "out"
+    shutil.copytree(write_edits(tmp_path / "made"), folder)
+    run(str(folder), True, None, None)
+    text = (folder / CARD).read_text()
+    assert all(line.count("|") == 8 for line in text.splitlines() if line.startswith("| judge-1"))
+    assert cell("a|b <script>\n`x`") == "a\\|b &lt;script> \\`x\\`"
+
+
+def test_a_bucket_gets_the_same_files(outputs: dict[str, Path], tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    folder, bucket = outputs["firm-gen"], fsspec.filesystem("memory")
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in (CARD, "report.html"):
+            bucket.pipe_file(f"/report-test/{path.relative_to(folder)}", path.read_bytes())
+    run("memory://report-test", False, None, None)
+    for file in (CARD, "report.html"):
+        assert bucket.cat_file(f"/report-test/{file}") == (folder / file).read_bytes()
+
+
 def test_a_folder_that_is_no_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run\.json: there is no such file"):
         run(str(tmp_path), False, None, None)
@@ -212,7 +234,7 @@ def test_the_command_says_what_it_wrote_and_fails_in_one_line(tmp_path: Path) ->
     folder = write_edits(tmp_path / "out")
     command = [sys.executable, "-m", "cli.main", "report"]
     good = subprocess.run([*command, str(folder), "--samples", "5"], capture_output=True, text=True)
-    assert good.returncode == 0 and "5 of 12 entries" in good.stdout
+    assert good.returncode == 0 and "5 of 13 entries" in good.stdout
     bad = subprocess.run([*command, str(tmp_path / "nothing")], capture_output=True, text=True)
     assert bad.returncode == 2 and bad.stderr.count("\n") == 1
 
