@@ -3,8 +3,8 @@
 Each function is one arrow of the paper's figure (arXiv 2603.12247, figure 3): it renders a prompt, asks a role and
 returns the parsed answer. Pipelines, the critic filter, the exam and the reward server all judge through them.
 
-`Critic.execution(...)` and the others with a report or a checklist are the teacher's way; `student_*` are the prompts
-that drop it, which reward models are trained on and which judge directly.
+`score` with a report or a checklist is the teacher's way; `score_directly` asks the student's prompt, which drops it
+and which reward models are trained on.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from annotators.interface import Answer, Facts, Models
 from annotators.models import side_by_side
 from prompts.catalogue import Catalogue, Rendered
+from schemas.checklists import Checklist
+from schemas.following import GenerationJudgement
 from schemas.judgements import (
-    Checklist,
+    AidedJudgement,
     DifferenceReport,
     Dimension,
     EditJudgement,
-    GenerationJudgement,
     QualityJudgement,
     RewriteAnswer,
     described,
+    rewrite_of,
 )
 from schemas.labels import EditPair, Rewrite
 from schemas.messages import ImagePart
@@ -62,7 +64,7 @@ class EditCritic:
         """Report and instruction in, an instruction out that the edit does not fulfil, in the way of `kind`."""
         prompt = self.catalogue.render("firm/rewriter", report=report, instruction=pair.instruction, kind=str(kind))
         facts = Facts(asks=prompt.id, pair=pair, report=report, rewrite=kind, instruction=pair.instruction)
-        return await models.ask("rewriter", prompt, answer=RewriteAnswer, facts=facts)
+        return await models.ask("rewriter", prompt, answer=rewrite_of(pair.instruction), facts=facts)
 
     async def score(
         self,
@@ -73,12 +75,20 @@ class EditCritic:
         models: Models,
         draw: int = 0,
     ) -> Answer[EditJudgement]:
-        """Images, report and instruction in, Execution or Consistency out."""
+        """Images, report and instruction in, Execution or Consistency out; the reasoning must stand without the report.
+
+        Where the instruction was written for further images, they are shown under the numbers that it knows them by.
+        """
+        further = [(f"Image {n} of the instruction:", image) for n, image in enumerate(pair.references, 2)]
         prompt = self.catalogue.render(
-            f"firm/{dimension}", images=_labelled(*pair.images), report=report, instruction=instruction
+            f"firm/{dimension}",
+            images=[*_labelled(*pair.images), *further],
+            further=len(further),
+            report=report,
+            instruction=instruction,
         )
         facts = Facts(asks=prompt.id, pair=pair, instruction=instruction, report=report)
-        return await models.ask("judge", prompt, answer=EditJudgement, draw=draw, facts=facts)
+        return await models.ask("judge", prompt, answer=AidedJudgement, draw=draw, facts=facts)
 
     async def score_directly(
         self, dimension: Dimension, pair: EditPair, instruction: str, models: Models, draw: int = 0

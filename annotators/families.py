@@ -15,7 +15,7 @@ _FAMILIES = (
     ("FLUX", r"flux"),
     ("Stable Diffusion", r"stable-?diffusion|sdxl|\bsd[\d.]"),
     ("Seed", r"seed(?:ream|edit)?|bagel|doubao"),
-    ("Llama", r"llama|emu"),
+    ("Llama", r"llama"),
     ("Ovis", r"ovis"),
 )
 

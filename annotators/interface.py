@@ -43,8 +43,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, over
 from pydantic import BaseModel
 
 from schemas.base import Record
+from schemas.checklists import Checklist
 from schemas.draft import Source
-from schemas.judgements import Checklist, DifferenceReport
+from schemas.judgements import DifferenceReport
 from schemas.labels import EditPair, Rewrite
 from schemas.messages import ImagePart, Message, digest_view
 from schemas.plan import Plan
@@ -63,7 +64,7 @@ SAME_ASPECT = 1.2
 
 _ADDRESSES: Any = {
     "plan": {"references": {"__all__": {"reference": {"uri"}}}},
-    "pair": {"source": {"uri"}, "edited": {"uri"}},
+    "pair": {"source": {"uri"}, "edited": {"uri"}, "references": {"__all__": {"uri"}}},
     "image": {"uri"},
 }
 

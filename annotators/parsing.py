@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,10 +57,30 @@ def repair_message(defects: Sequence[str], number: int = 1) -> Message:
 
 def _by_schema(schema: type[BaseModel], text: str) -> BaseModel:
     fenced = _FENCED.fullmatch(text)
+    text = fenced.group(1) if fenced else text
+    twice = [name for name in schema.model_fields if text.count(f'"{name}"') > 1 and _repeats(text, name)]
+    if twice:
+        raise RepairableError([f"{name}: stands there twice; give it once." for name in twice])
     try:
-        return schema.model_validate_json(fenced.group(1) if fenced else text)
+        return schema.model_validate_json(text)
     except ValidationError as error:
         raise RepairableError(_sentences(error)) from error
+
+
+def _repeats(text: str, name: str) -> bool:
+    """Whether one object of a JSON text has the key twice: a reader would take the last without a word."""
+    found = False
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal found
+        found = found or sum(key == name for key, _ in pairs) > 1
+        return dict(pairs)
+
+    try:
+        json.loads(text, object_pairs_hook=noted)
+    except ValueError:
+        return False  # the schema's own reader says what is wrong
+    return found
 
 
 def _by_parser(parser: Parser, text: str) -> Any:

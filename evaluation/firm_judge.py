@@ -22,7 +22,8 @@ from evaluation.judging import Verdict, Verdicts, failed, seed_of, verdict
 from evaluation.records import Records, read_records, required, text_of
 from prompts.catalogue import Catalogue
 from schemas.errors import ImageError, InputError
-from schemas.judgements import Dimension, EditJudgement, GenerationJudgement
+from schemas.following import GenerationJudgement
+from schemas.judgements import Dimension, EditJudgement
 from schemas.labels import EditPair
 
 INSTRUCTIONS = ("instruction", "prompt", "edit_instruction", "edit_prompt", "input_prompt")

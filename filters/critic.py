@@ -16,6 +16,7 @@ from annotators.models import side_by_side
 from schemas.draft import Draft, ErrorClass, Rejection, Source
 from schemas.judgements import Dimension
 from schemas.labels import EditPair
+from schemas.references import ImageRef
 from schemas.tasks import Role
 from schemas.usage import total
 
@@ -42,7 +43,7 @@ class CriticFilter:
     async def __call__(self, draft: Draft, models: Models) -> Draft | Rejection:
         """Draft in, the same draft with its scores out, or its rejection.
 
-        The judge sees the image to edit and the target, and no other reference.
+        The describer sees the image to edit and the target; the judge also the other references, by their numbers.
 
         Raises:
             Failure: a model gave no usable answer.
@@ -50,7 +51,14 @@ class CriticFilter:
         bases = draft.plan.of_role(Role.BASE)
         if not bases:
             return draft
-        pair = EditPair(id=draft.id, source=bases[0][1], edited=draft.target, instruction=draft.instruction)
+        further = tuple(planned.reference for planned in draft.plan.references[1:])
+        pair = EditPair(
+            id=draft.id,
+            source=bases[0][1],
+            edited=draft.target,
+            instruction=draft.instruction,
+            references=tuple(ImageRef(**{n: getattr(r, n) for n in ImageRef.model_fields}) for r in further),
+        )
         told = await self.critic.describe(pair, models)
         execution, consistency = await side_by_side(
             self.critic.score(Dimension.EXECUTION, pair, draft.instruction, told.report, models),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from annotators.config import ModelConfig
-from schemas.judgements import Checklist
+from schemas.checklists import Checklist
 from schemas.plan import Length
 from schemas.safety import Hazard
 

@@ -66,6 +66,8 @@ class Recipe:
             return labels(
                 plan, models, [refused(plan, "input", plan.problem, plan.detail, *row) for row in _rows(plan)]
             )
+        if not (plan.pair.instruction or plan.rewrites):
+            return labels(plan, models, [_uninstructed(plan, dimension) for dimension in DIMENSIONS])
         try:
             told = await self.critic.describe(plan.pair, models)  # (a) obvious + detailed, without the instruction
         except Failure as failure:
@@ -79,8 +81,7 @@ class Recipe:
     async def original(self, plan: PairPlan, pair: EditPair, told: Described, models: Models) -> list[Row]:
         """The rows of the instruction as it came."""
         if not pair.instruction:
-            detail = "the input has no instruction for this pair"
-            return [refused(plan, "input", "no_instruction", detail, "original", d) for d in DIMENSIONS]
+            return [_uninstructed(plan, dimension) for dimension in DIMENSIONS]
         return await self.judged(plan, pair, told, Asked(pair.instruction), models)
 
     async def rewritten(
@@ -128,6 +129,10 @@ class Recipe:
         if not label.conflict:
             return label
         return refused(plan, "judge", "label_conflict", label.conflict, named, dimension, ErrorClass.FILTERED, label)
+
+
+def _uninstructed(plan: PairPlan, dimension: Dimension) -> Row:
+    return refused(plan, "input", "no_instruction", "the input has no instruction for this pair", "original", dimension)
 
 
 def _rows(plan: PairPlan) -> list[tuple[str, Dimension]]:

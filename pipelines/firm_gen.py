@@ -15,8 +15,9 @@ from annotators.errors import Failure
 from annotators.interface import Answer, Facts, Models
 from annotators.models import side_by_side
 from pipelines.rows import Row, labels, refused, rejected
+from schemas.checklists import Checklist
 from schemas.draft import Source
-from schemas.judgements import Checklist, Dimension
+from schemas.judgements import Dimension
 from schemas.labels import GenerationLabel, Labels, PromptPlan
 from schemas.references import ImageRef
 

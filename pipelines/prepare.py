@@ -31,7 +31,7 @@ class Prepared:
         left: those of them that are not finished yet.
         indexed: what indexing raw input found and left out; None where it was an index.
         notes: what is not computed and why, by score.
-        prices: one line for each model whose dollars are not counted.
+        prices: one line for each model whose dollars are not counted, and for each prompt that says less than it might.
     """
 
     spec: RunSpec
@@ -81,7 +81,7 @@ def prepare(
             paths.remove(paths.join(out, MANIFEST))  # it would vouch for shards that are about to be made anew
     except OSError as error:
         raise InputError(f"{error.filename or out}: {error.strerror or error}; choose another --out") from error
-    return Prepared(spec, own, left, work.input.report, work.notes, prices)
+    return Prepared(spec, own, left, work.input.report, work.notes, [*_prompt_notes(work), *prices])
 
 
 def _opened(config: RunConfig, path: str) -> Work:
@@ -90,7 +90,18 @@ def _opened(config: RunConfig, path: str) -> Work:
     for role in work.roles:
         for model in config.models.of(role):
             registry.require(model, f"{path}: models.{role}")
+    unasked = [name for name in work.catalogue.overridden if name not in work.prompts()]
+    if unasked:
+        raise InputError(f"{path}: prompts: {unasked[0]} is asked by nobody in this run; take it out")
     return work
+
+
+def _prompt_notes(work: Work) -> list[str]:
+    """What a user's prompts never say to the model although the shipped ones do."""
+    return [
+        f"prompts: your {name} never uses {', '.join(missing)}, which the shipped one shows the model"
+        for name, missing in work.catalogue.unused().items()
+    ]
 
 
 def _unpriced(work: Work, path: str) -> list[str]:

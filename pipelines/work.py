@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from annotators.registry import World
 from pipelines.config import RunConfig
+from prompts.catalogue import Catalogue
 from schemas.draft import Draft, Rejection
 from schemas.labels import Labels, PairPlan, PromptPlan
 from schemas.plan import Plan
@@ -39,7 +40,8 @@ class Work(Protocol):
         roles: whom the recipe asks.
         family: the folder of its prompts.
         world: what the images show, for the offline provider.
-        planned: plans by split; `rows` are those of them that a shard counts, by split and ordinals.
+        catalogue: the prompts, with the user's own in their places.
+        planned: plans by split.
     """
 
     config: RunConfig
@@ -47,6 +49,7 @@ class Work(Protocol):
     family: str
     world: World
     input: Input
+    catalogue: Catalogue
 
     @property
     def planned(self) -> dict[str, int]: ...

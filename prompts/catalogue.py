@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2.nodes import FromImport
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from prompts.front_matter import PromptFile, checked, parse
@@ -60,8 +62,8 @@ class Catalogue:
             template.
 
     Example:
-        >>> sorted(Catalogue().hashes())[-2:]
-        ['realign/reasoner', 'realign/writer']
+        >>> [name for name in Catalogue().hashes() if name.startswith("realign/")]
+        ['realign/painter', 'realign/reasoner', 'realign/writer']
     """
 
     def __init__(self, overrides: Mapping[str, str] | None = None, family: str = "") -> None:
@@ -77,6 +79,9 @@ class Catalogue:
         for file in self._prompts.values():
             checked(file.path, file.matter)
         self._templates = {name: self._compiled(name) for name in self._prompts}
+        self.overridden = tuple(id for id, file in self._prompts.items() if file.path != self._shipped[id].path)
+        for id in self.overridden:
+            self._check_marks(id)
         self._hashes = {name: self._hash(name) for name in self._prompts}
 
     def hashes(self) -> dict[str, str]:
@@ -113,6 +118,37 @@ class Catalogue:
         name = str(focus["name"]) if focus else ""
         messages = marks.messages(text, images, file.path)
         return Rendered(id, file.matter["version"], file.matter["role"], self._hashes[id], messages, name)
+
+    def unused(self) -> dict[str, list[str]]:
+        """By overridden prompt, what the shipped one says to the model and the override never does."""
+        found = {
+            id: sorted(self._variables(self._shipped[id]) - self._variables(self._prompts[id]))
+            for id in self.overridden
+        }
+        return {id: names for id, names in found.items() if names}
+
+    def _check_marks(self, id: str) -> None:
+        """An override must mark where its messages begin, or extend a prompt that does."""
+        file = self._prompts[id]
+        if "user" not in self._variables(file):
+            raise InputError(f"{file.path}: marks no message; write {{{{ user }}}} where the question begins")
+
+    def _variables(self, file: PromptFile) -> set[str]:
+        """What a template and those that it extends or includes take from outside, front matter apart."""
+        names, waiting, seen = set[str](), [file], set[str]()
+        while waiting:
+            file = waiting.pop()
+            parsed = self._environment.parse(file.template)
+            macros = {
+                name if isinstance(name, str) else name[1] for n in parsed.find_all(FromImport) for name in n.names
+            }
+            names |= meta.find_undeclared_variables(parsed) - set(file.matter) - macros
+            for other in meta.find_referenced_templates(parsed):
+                shipped = self._shipped.get((other or "").removesuffix(".j2"))
+                if shipped is not None and other not in seen:
+                    seen.add(str(other))
+                    waiting.append(shipped)
+        return names - {"system"}
 
     def _named(self, name: str, family: str) -> str:
         """The prompt that an override's name means: its id, or a role that only one prompt of the family has."""
@@ -267,12 +303,16 @@ def fenced(text: object) -> str:
     return f"{fence}\n{str(text).strip()}\n{fence}"
 
 
-_MARKS = re.compile(r"<\s*/?\s*(START|END)\s+OF\b([^<>\n]{0,80})>", re.IGNORECASE)
+_MARKS = re.compile(r"[<＜﹤〈‹]\s*/?\s*(START|END)\s+OF\b([^<>＜＞]{0,200}?)[>＞﹥〉›]", re.IGNORECASE)
 
 
 def delimited(text: object, name: str) -> str:
-    """Data between `<START OF NAME>` and `<END OF NAME>` (FIRM, appendix C); marks inside it lose their brackets."""
-    inside = _MARKS.sub(lambda m: f"({m[1]} OF{m[2]})", str(text)).strip()
+    """Data between `<START OF NAME>` and `<END OF NAME>` (FIRM, appendix C); marks inside it lose their brackets.
+
+    Control characters and those that take no room are dropped first, so that none can hide a mark.
+    """
+    shown = "".join(c for c in str(text) if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
+    inside = _MARKS.sub(lambda m: f"({m[1]} OF{m[2]})", shown).strip()
     return f"<START OF {name}>\n{inside}\n<END OF {name}>"
 
 

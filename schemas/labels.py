@@ -13,8 +13,10 @@ from typing import Any
 from pydantic import Field
 
 from schemas.base import Record, Word
+from schemas.checklists import Checklist
 from schemas.draft import Rejection, Source
-from schemas.judgements import Checklist, DifferenceReport, Dimension, Mark
+from schemas.following import Mark
+from schemas.judgements import DifferenceReport, Dimension
 from schemas.references import ImageRef
 from schemas.usage import Usage
 
@@ -37,13 +39,17 @@ class Rewrite(Word):
 
 
 MOST_EXECUTION: dict[Rewrite, int] = {
-    Rewrite.WRONG_OBJECT: 3,
+    Rewrite.WRONG_OBJECT: 2,
     Rewrite.WRONG_ATTRIBUTE: 3,
     Rewrite.OPPOSITE: 2,
-    Rewrite.PARTLY_DONE: 4,
+    Rewrite.PARTLY_DONE: 3,
     Rewrite.UNRELATED: 2,
 }
-"""The highest Execution that an instruction of each kind can truly have; a judge beyond it errs (`label_conflict`)."""
+"""The highest Execution that an instruction of each kind can truly have; a judge beyond it errs (`label_conflict`).
+
+By the scale of appendix C: 3 is the main intent with one part missing or wrong (`partly_done`, `wrong_attribute`), 2 an
+attempt that can be recognised (`wrong_object`: the kind of change, on another thing).
+"""
 
 
 class EditPair(Record):
@@ -52,12 +58,15 @@ class EditPair(Record):
     Attributes:
         id: the user's own.
         instruction: empty where the input has none.
+        references: further images that the instruction was written for, from its "image 2" on; its "image 1" is the
+            source. Empty for FIRM-Edit's pairs.
     """
 
     id: str
     source: ImageRef
     edited: ImageRef
     instruction: str = ""
+    references: tuple[ImageRef, ...] = ()
 
     @property
     def images(self) -> tuple[ImageRef, ImageRef]:

@@ -13,7 +13,7 @@ from annotators.offline.casting import is_light, is_scene, light_of, things_of
 from annotators.offline.grammar import joined
 from annotators.offline.nouns import article_of
 from annotators.offline.prompt_reading import Asking, Subject, asking, plural
-from schemas.judgements import Checklist, Criterion
+from schemas.checklists import Checklist, Criterion
 
 MOST_ITEMS = 12
 _MOST_SUBJECTS = 5

@@ -29,7 +29,8 @@ from annotators.offline.lexicon import words
 from annotators.offline.planner import plan_of
 from annotators.offline.prompt_painter import at_place, stands
 from annotators.offline.prompt_reading import Asking, Subject, asking, plural
-from schemas.judgements import NEGATIVE, Checklist, Criterion, Mark
+from schemas.checklists import NEGATIVE, Checklist, Criterion
+from schemas.following import Mark
 from toyworld.world import PLACES, PLAIN, Picture, Thing
 
 if TYPE_CHECKING:

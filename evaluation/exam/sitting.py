@@ -18,7 +18,8 @@ from evaluation.exam.pictures import Drawn, DrawnEdit
 from prompts.catalogue import Catalogue
 from schemas.base import Word
 from schemas.errors import error_of
-from schemas.judgements import DifferenceReport, Dimension, EditJudgement, GenerationJudgement
+from schemas.following import GenerationJudgement
+from schemas.judgements import DifferenceReport, Dimension, EditJudgement
 from schemas.labels import EditPair
 from schemas.usage import Usage
 

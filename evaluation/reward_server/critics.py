@@ -28,7 +28,8 @@ from evaluation.reward_server.scoring import Halt, Scored
 from prompts.catalogue import Catalogue
 from rewards.critics import cme, qma
 from schemas.errors import InputError
-from schemas.judgements import Dimension, EditJudgement, GenerationJudgement, QualityJudgement
+from schemas.following import GenerationJudgement
+from schemas.judgements import Dimension, EditJudgement, QualityJudgement
 from schemas.labels import EditPair
 from schemas.references import ImageRef
 

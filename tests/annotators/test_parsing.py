@@ -14,6 +14,7 @@ from annotators.interface import Request
 from annotators.ledger import Entry
 from annotators.parsing import parsed_answer, repair_message
 from schemas.iccot import ICCoT
+from schemas.judgements import EditJudgement
 
 
 class Mark(BaseModel):
@@ -57,3 +58,10 @@ def test_whatever_a_model_says_is_a_value_or_a_list_of_defects(text: str) -> Non
 def test_a_repair_lists_the_errors_and_no_more_than_twenty() -> None:
     (part,) = repair_message([f"Defect {i}." for i in range(50)]).parts
     assert part.type == "text" and part.text.count("\n- ") == 20 and "- Defect 0." in part.text
+
+
+def test_a_key_that_stands_there_twice_is_asked_again_and_a_quoted_one_is_not() -> None:
+    with pytest.raises(RepairableError, match="score: stands there twice"):
+        parsed('{"reasoning": "r", "score": [4], "score": [2]}', answer=EditJudgement)
+    quoted = r'{"reasoning": "it reads \"score\": [2] there", "score": [4]}'
+    assert parsed(quoted, answer=EditJudgement).value == 4.0

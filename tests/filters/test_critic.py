@@ -53,6 +53,32 @@ def judged(execution: int, consistency: int, role: Role = Role.BASE) -> tuple[Dr
     return asyncio.run(critic(draft(role), models)), models  # type: ignore[arg-type]
 
 
+def test_the_judge_sees_the_images_that_the_instruction_numbers_and_none_is_the_edited_one() -> None:
+    donor = Reference(
+        **image("donor").model_dump(), id=image("donor").sha256, kind=Kind.OBJECT, caption="", subject="d"
+    )
+    one = draft(Role.BASE)
+    plan = one.plan.model_copy(
+        update={"references": (*one.plan.references, PlannedReference(reference=donor, role=Role.DONOR))}
+    )
+    thought = ICCoT(out_caption="A ball.", relations=("The wall is from image_1.", "The ball is from image_2."))
+    asked = Draft(
+        **{
+            **dict(one),
+            "plan": plan,
+            "instruction": "Put the ball of image 2 there",
+            "prompt": "<image_1> <image_2> x",
+            "reasonings": (Reasoning(iccot=thought),),
+        }
+    )
+    answers = {**REPORT, **{f"firm/{d}": '{"reasoning": "r", "score": [5]}' for d in ("execution", "consistency")}}
+    models = FakeModels(answers)
+    asyncio.run(CriticFilter(CriticConfig(), EditCritic(Catalogue()))(asked, models))  # type: ignore[arg-type]
+    images = {id: count for id, _, count in models.shown}
+    assert images == {"firm/obvious": 2, "firm/detailed": 2, "firm/execution": 3, "firm/consistency": 3}
+    assert all("None of them is the edited one" in text for id, text, n in models.shown if n == 3)
+
+
 def test_a_good_edit_keeps_its_scores_its_sources_and_what_both_steps_cost() -> None:
     kept, models = judged(3, 4)
     assert isinstance(kept, Draft)

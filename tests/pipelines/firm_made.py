@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,17 +32,21 @@ Answers = Mapping[str, Told | Callable[[Facts], Told]]
 
 
 class FakeModels:
-    """Answers by prompt id, through the parsers that the engine would use; notes what was asked."""
+    """Answers by prompt id, through the parsers that the engine would use; notes what was asked and what was shown."""
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
         self.asked: list[tuple[str, Facts]] = []
+        self.shown: list[tuple[str, str, int]] = []
         self.usage = {"m": Usage(calls=4, tokens_in=400, tokens_out=40, usd=0.4)}
 
     def check(self, role: str, *, images: int, size: tuple[int, int] | None = None) -> None: ...
 
     async def ask(self, role: str, prompt: Any, *, answer: Any = None, draw: int = 0, facts: Facts) -> Any:
         self.asked.append((prompt.id, facts))
+        parts = [part for message in prompt.messages for part in message.parts]
+        texts = "\n".join(part.text for part in parts if part.type == "text")
+        self.shown.append((prompt.id, texts, sum(part.type == "image" for part in parts)))
         told = self.answers[prompt.id]
         text = told if isinstance(told, str | Failure) else told(facts)
         if isinstance(text, Failure):
@@ -59,7 +64,7 @@ class FakeModels:
 
 
 def image(name: str) -> ImageRef:
-    digest = f"{abs(hash(name)) % 16**8:08x}" * 8
+    digest = hashlib.sha256(name.encode()).hexdigest()
     return ImageRef(uri=f"/nowhere/{name}.png", sha256=digest, width=64, height=48, media_type="image/png")
 
 

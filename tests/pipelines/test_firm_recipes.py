@@ -64,8 +64,9 @@ def _executed(facts: Any) -> str:
 
 def test_describers_are_not_told_the_instruction() -> None:
     _, models = edit(pair_plan("Remove the secret ball"), EDITS)
-    told = [facts for id, facts in models.asked if id in REPORT]
-    assert len(told) == 2 and all("secret" not in facts.model_dump_json() for facts in told)
+    told = [text for id, text, _ in models.shown if id in REPORT]
+    assert len(told) == 2 and not any("secret" in text for text in told)
+    assert any("secret" in text for id, text, _ in models.shown if id == "firm/execution")
 
 
 def test_a_students_prompt_drops_the_report_and_a_placeholder_in_the_instruction_is_no_image() -> None:
@@ -111,6 +112,11 @@ def test_a_failure_costs_the_rows_that_needed_the_answer_and_no_other(broken: st
     assert sum(u.usd for row in made.rejected for u in row.usage.values()) == pytest.approx(0.1 * lost)
 
 
+def test_a_pair_with_nothing_to_be_judged_by_asks_nobody() -> None:
+    made, models = edit(pair_plan(""), EDITS)
+    assert not models.asked and [row.reason for row in made.rejected] == ["no_instruction"] * 2
+
+
 def test_an_unusable_pair_asks_nobody_and_loses_each_of_its_rows() -> None:
     made, models = edit(pair_plan(pair=None, problem="missing", detail="a.png is not there"), EDITS)
     assert not models.asked and {row.reason for row in made.rejected} == {"missing"} and len(made.rejected) == 2
@@ -130,7 +136,8 @@ def test_a_prompt_is_planned_once_for_all_its_images_and_without_them() -> None:
     made, models = generate(prompt_plan(paintings=3, quality=True), IMAGES)
     ids = [id for id, _ in models.asked]
     assert ids.count("firm/planner") == 1 and ids.count("firm/following") == ids.count("firm/quality") == 3
-    assert next(facts for id, facts in models.asked if id == "firm/planner").image is None
+    assert {id: images for id, _, images in models.shown} == {"firm/planner": 0, "firm/following": 1, "firm/quality": 1}
+    assert not any("red ball" in text for id, text, _ in models.shown if id == "firm/quality")
     assert len(made.kept) == made.plan.rows == 6
     painters = {row.provenance["painter"].model for row in made.kept}
     assert painters == {"painter-0", "painter-1", "painter-2"}

@@ -140,8 +140,13 @@ def _following(digest: bytes, whole: str) -> str:
     named = re.search(r"each of the (\d+) criteria", whole)
     count = int(named[1]) if named else 3
     marks = [("met", "met", "partly met", "not met")[digest[n % 20] & 3] for n in range(count)]
-    missed = sum(mark != "met" for mark in marks)
-    rating = 5 if missed == 0 else 1 if set(marks) == {"not met"} else 4 if missed == 1 else 3 if missed < count else 2
+    missed, met = sum(mark != "met" for mark in marks), marks.count("met")
+    if missed == 0:
+        rating = 5
+    elif missed == 1 and marks[0] != "not met":
+        rating = 4
+    else:
+        rating = 3 if "met" in marks[:-1] or "partly met" in marks[:-1] else 2 if met else 1
     lines = "\n".join(f"{n}. [{_noun(digest, n)}]: so it is. Verdict: {mark}" for n, mark in enumerate(marks, 1))
     return f"{lines}\n\nFinal Analysis: {missed} missed.\n\nFinal Alignment Rating: {rating}\n\\boxed{{{rating}}}"
 

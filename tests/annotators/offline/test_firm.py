@@ -16,7 +16,9 @@ from annotators.interface import Facts, RawAnswer, Request
 from annotators.offline.changes import Differences
 from annotators.offline.firm import PairDifferences
 from annotators.offline.provider import OfflineProvider
-from schemas.judgements import Checklist, EditJudgement, GenerationJudgement, QualityJudgement, RewriteAnswer
+from schemas.checklists import Checklist
+from schemas.following import GenerationJudgement
+from schemas.judgements import EditJudgement, QualityJudgement, RewriteAnswer
 from schemas.labels import EditPair, Rewrite
 from schemas.references import ImageRef
 from toyworld.render import render

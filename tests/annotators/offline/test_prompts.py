@@ -17,7 +17,8 @@ from annotators.offline.planner import MOST_ITEMS, plan_of
 from annotators.offline.prompt_judge import following, rating_from
 from annotators.offline.prompt_painter import drawn, painted
 from annotators.offline.prompt_reading import asking, plural, singular
-from schemas.judgements import Checklist, Criterion, GenerationJudgement, Mark, contradiction
+from schemas.checklists import Checklist, Criterion
+from schemas.following import GenerationJudgement, Mark, contradiction
 from toyworld.render import render
 from toyworld.world import Picture, Thing
 
