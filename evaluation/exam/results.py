@@ -211,22 +211,61 @@ def _share(found: Sequence[bool]) -> Estimate | None:
     return Estimate(share, max(0.0, low), min(1.0, high))
 
 
-_DENIES = re.compile(
-    r"\b(no|none|nothing|not any|without|neither|identical|unchanged|indistinguishable|the same|n/a)\b", re.IGNORECASE
+_DENIAL = re.compile(
+    r"""(?ix)\b(?: (?:no|not\ any|without\ any)\ (?:\w+\ ){0,2}?(?:differences?|changes?)
+    | nothing\ (?:\w+\ ){0,2}?(?:differs?|differed|changes?|changed|is\ different) | (?:the\ )?same | identical
+    | unchanged | indistinguishable | do(?:es)?\ not\ differ | did\ not\ change | (?:is|are)\ not\ different )\b"""
 )
-_LISTED = re.compile(r"^\s*(?:\*\*)?(?:\d{1,2}[.)]|[-*•])\s+\S")
-
-
-def reports_difference(detailed: str) -> bool:
-    """Whether a report's detailed part names a difference: a listed line, or else any sentence, that does not deny it.
-
-    A line that denies one holds a word such as none, nothing, identical, unchanged or the same.
+_NOUGHT = re.compile(r"\b(?:none|nothing|no|n/a)\b", re.IGNORECASE)
+_CATEGORIES = frozenset(
+    "quantity number shape form texture surface position layout category found to report and or".split()
+)
+_NEUTRAL = _CATEGORIES | frozenset(
     """
-    lines = [line for line in detailed.splitlines() if line.strip()]
-    listed = [line for line in lines if _LISTED.match(line)]
-    if listed:
-        return any(not _DENIES.search(line) for line in listed)
-    return bool(lines) and not any(_DENIES.search(line) for line in lines)
+    a all an any apparent appear are as at be been between both by can clearly completely content contents could
+    detail details detectable discernible do does each element elements entirely every everything exactly fully for
+    from has have here i image images in is it look looks noticeable object objects obvious of one other's perceptible
+    perfectly photo photos picture pictures positions quantities color colors colour colours remain remains respect
+    respects scene scenes see seem seems shapes show shows significant stays subject subjects surfaces textures that
+    the their them there these they this those two visible visually was way were with among first second background
+    observed pixel noted style lighting light
+    """.split()
+)
+_LISTED = re.compile(r"^\s*(?:\*\*)?(?:\d{1,2}[.)]|[-*•])\s+")
+
+
+def reports_difference(report: str) -> bool:
+    """Whether a report, in either of its two texts, names a difference: any sentence or listed item that is no denial.
+
+    A denial is `Both images look the same.`, `No visible differences.`, `1. Quantity: none` and the like: words that say
+    that nothing differs, and besides them only such as name the images and the four categories. "There is no car in the
+    second image" denies a car, not a difference. Not looked at: sentences beside a list, and an obvious part that tells
+    the same of both images.
+    """
+    obvious, header, detailed = report.rpartition("\nDetailed Differences:\n")
+    told = obvious.removeprefix("Obvious Differences:") if header else ""
+    return (bool(told) and not _told_alike(told) and _names(told)) or _names(detailed)
+
+
+def _told_alike(obvious: str) -> bool:
+    parts = [part.strip(" .*\n").lower() for part in re.split(r"(?i)\b(?:first|second) image\W{1,4}", obvious)[1:]]
+    return len(parts) == 2 and parts[0] == parts[1]
+
+
+def _names(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    listed = [_LISTED.sub("", line) for line in lines if _LISTED.match(line)]
+    sentences = [s for line in listed or lines for s in re.split(r"(?<=[.!?;])\s+", line) if re.search(r"\w", s)]
+    return any(not _denied(sentence) for sentence in sentences)
+
+
+def _denied(sentence: str) -> bool:
+    """Whether a sentence says that nothing differs, and nothing else."""
+    for denial, besides in ((_DENIAL, _NEUTRAL), (_NOUGHT, _CATEGORIES)):
+        rest, denials = denial.subn(" ", sentence)
+        if denials and set(re.findall(r"[\w']+", rest.lower())) <= besides:
+            return True
+    return False
 
 
 def said(way: Way, dimension: Dimension) -> str:

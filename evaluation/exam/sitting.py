@@ -72,7 +72,7 @@ class Sat:
     """The answer to one question.
 
     Attributes:
-        aid: the difference report's detailed part, or the checklist; empty where there is none.
+        aid: the difference report, or the checklist; empty where there is none.
         usage: by model, what it cost.
     """
 
@@ -162,7 +162,7 @@ class Sitting:
             *(_of_edit(self._scored(each, pair, report, question.draw, models)) for each in EDIT_DIMENSIONS)
         )
         marks = {Dimension.EXECUTION: execution, Dimension.CONSISTENCY: consistency}
-        return Sat(question, marks, report.detailed if report else "")
+        return Sat(question, marks, str(report) if report else "")
 
     async def _scored(
         self, dimension: Dimension, pair: EditPair, report: DifferenceReport | None, draw: int, models: Models

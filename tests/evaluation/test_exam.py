@@ -23,7 +23,7 @@ from evaluation.exam.results import report_of, reports_difference
 from evaluation.exam.sitting import Mark, Question, Sat, Way
 from evaluation.tables import Report
 from schemas.errors import InputError, StoppedError
-from schemas.judgements import Dimension
+from schemas.judgements import DifferenceReport, Dimension
 from schemas.labels import EditPair
 from schemas.references import ImageRef
 from schemas.usage import Usage
@@ -165,6 +165,23 @@ def test_cost_is_of_the_first_draws_and_counts_what_the_ledger_gave_at_its_price
         ("- the car is blue rather than red", True),
         ("The sky is darker in the second image.", True),
         ("", False),
+        ("Both images look the same.", False),
+        ("No differences.", False),
+        ("Nothing has changed.", False),
+        ("1. **Quantity**: No changes.\n2. **Shape & Form**: Identical in both images.", False),
+        ("The images are exactly the same, with no differences in color, texture or position.", False),
+        ("there is no car in the second image; it was there before", True),
+        ("The ball is no longer on the left.", True),
+        ("The lamp is shown without its shade.", True),
+        ("The second ball has none of its stripes.", True),
+        ("There are no objects in the second image.", True),
+        ("The same car is there, but in red.", True),
+        ("The same objects in other positions.", True),
+        ("1. Quantity: none\n2. Position & Layout: the ball is no longer on the left", True),
+        (str(DifferenceReport(obvious="A ball left.", detailed="No differences.")), True),
+        (str(DifferenceReport(obvious="No differences.", detailed="1. Quantity: no ball")), True),
+        (str(DifferenceReport(obvious="Nothing differs.", detailed="1. Quantity: none")), False),
+        (str(DifferenceReport(obvious="First image: a cat.\nSecond image: A cat.", detailed="No differences.")), False),
     ],
 )
 def test_a_report_names_a_difference_or_denies_it(report: str, differs: bool) -> None:
