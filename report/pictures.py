@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from report.output import Place, read_place
@@ -56,5 +57,10 @@ def thumbnails(out: str, pictures: list[Picture], px: int) -> Iterator[bytes]:
 
     # Pillow lets go of the interpreter while it decodes, scales and encodes.
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="thumbnails") as pool:
-        for start in range(0, len(pictures), _AHEAD):
-            yield from pool.map(small, pictures[start : start + _AHEAD])
+        begun: deque[Future[bytes]] = deque()
+        for picture in pictures:
+            begun.append(pool.submit(small, picture))
+            if len(begun) > _AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
