@@ -116,19 +116,21 @@ def _say_plans(found: Difference) -> None:
     of = f" of {len(found.read):,} read" if len(found.read) < differing else ""
     print(f"    {found.counts['instruction']:>8,}  another instruction")
     print(f"    {kinds['reasonings']:>8,}  other reasonings{of}")
-    print(f"    {found.counts['target']:>8,}  another target")
+    if found.counts["target"]:
+        print(f"    {found.counts['target']:>8,}  another target")
     print(f"    {found.counts['scores']:>8,}  other scores")
     if kinds["record"]:
-        print(f"    {kinds['record']:>8,}  nothing but the rest of their JSON (provenance, wording, paintings){of}")
+        print(f"    {kinds['record']:>8,}  nothing but the rest of their JSON (provenance and the like){of}")
 
 
 class _View(NamedTuple):
-    """One side of a plan, as shown."""
+    """One side of a plan, as shown; `texts` are pairs of what `named` names."""
 
     outcome: str
     instruction: str
     texts: list[tuple[str, str]]
     scores: Mapping[str, float]
+    named: tuple[str, str] = ("out_caption", "reasoning")
 
 
 def _show_samples(found: Difference, count: int) -> None:
@@ -165,7 +167,8 @@ def _compared(a: _View, b: _View) -> Iterator[tuple[str, str, str]]:
     thought, other_thought = _only_in(a.texts, b.texts), _only_in(b.texts, a.texts)
     # Where the captions are alike, the difference is in the relations.
     part = 1 if thought[0] == other_thought[0] and thought != other_thought else 0
-    yield ("out_caption", "reasoning")[part], thought[part], other_thought[part]
+    named = a.named if a.texts else b.named
+    yield named[part], thought[part], other_thought[part]
     scores = [
         (name, _number(a.scores.get(name, math.nan)), _number(b.scores.get(name, math.nan)))
         for name in sorted(a.scores.keys() | b.scores.keys())
@@ -193,7 +196,16 @@ def _views(output: Output, keys: list[str]) -> dict[str, _View]:
     return kept | {key: _rejected_view(row) for key, row in rows.items()}
 
 
+def _label_view(outcome: str, record: Mapping[str, Any]) -> _View:
+    """A row of critic data."""
+    texts = [(str(record["reasoning"]), str(record["student_answer"]))]
+    asked = str(record.get("instruction") or record.get("prompt", ""))
+    return _View(outcome, asked, texts, {"score": float(record["score"])}, ("reasoning", "answer"))
+
+
 def _kept_view(record: Mapping[str, Any]) -> _View:
+    if "student_answer" in record:
+        return _label_view("kept", record)
     texts = [(str(r.get("out_caption", "")), str(r.get("text", ""))) for r in record.get("reasonings") or ()]
     scores = {name: math.nan if score == -1.0 else score for name, score in (record.get("scores") or {}).items()}
     return _View("kept", str(record.get("instruction", "")), texts, scores)
@@ -201,10 +213,12 @@ def _kept_view(record: Mapping[str, Any]) -> _View:
 
 def _rejected_view(row: Mapping[str, Any]) -> _View:
     draft = json.loads(row["draft"]) if row["draft"] else {}
+    outcome = one_line(f"rejected, {row['stage']}: {row['reason']}" + (f" ({row['detail']})" if row["detail"] else ""))
+    if "student_answer" in draft:
+        return _label_view(outcome, draft)
     thoughts = [ICCoT.model_validate(one["iccot"]) for one in draft.get("reasonings", ())]
     texts = [(one.out_caption, str(one)) for one in thoughts]
-    outcome = f"rejected, {row['stage']}: {row['reason']}" + (f" ({row['detail']})" if row["detail"] else "")
-    return _View(one_line(outcome), row["instruction"] or "", texts, json.loads(row["scores"] or "{}"))
+    return _View(outcome, row["instruction"] or "", texts, json.loads(row["scores"] or "{}"))
 
 
 def _sums(output: Output) -> str:

@@ -104,10 +104,11 @@ def _exit_code(error: BaseException) -> int:
 
 
 def say_beginning(prepared: Prepared, out: str) -> None:
-    """What indexing left out, what is not computed, and what is already there."""
+    """What indexing left out, what one may not have meant, what is not computed, and what is already there."""
     if prepared.indexed is not None and (left := _left_out(prepared.indexed)):
         print(left)
-    for note in [*(f"{score}: {reason}" for score, reason in prepared.notes.items()), *prepared.prices]:
+    scores = (f"{score}: {reason}" for score, reason in prepared.notes.items())
+    for note in [*prepared.doubts, *scores, *prepared.prices]:
         print(f"note: {note}")
     done = len(prepared.shards) - len(prepared.left)
     if done and prepared.left:
@@ -127,15 +128,14 @@ def _left_out(report: Any) -> str:
 
 def say_result(manifest: dict[str, Any], out: str, already: bool) -> None:
     """The counts, the reasons behind what was rejected, and for critic labels the judge's error and the balance."""
-    from pipelines.balancing import balance_lines
-    from pipelines.judge_error import judge_error_lines
+    from pipelines.closing import told_of_labels
 
     counts = manifest["counts"]
     print(f"{out}: {'was finished already' if already else 'done'}")
     print(f"{counts['planned']:,} planned = {counts['kept']:,} kept + {counts['rejected']:,} rejected")
     for reason, count in sorted(manifest["rejected_by_reason"].items(), key=lambda item: (-item[1], item[0])):
         print(f"  {count:>8,}  {reason}")
-    for line in [*judge_error_lines(out, manifest), *balance_lines(manifest.get("balance", {}))]:
+    for line in told_of_labels(out, manifest):
         print(line)
     for model, usage in manifest["usage"].items():
         if model != OFFLINE:

@@ -29,7 +29,12 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=3)
     parser.add_argument("--split", default="train")
     args = parser.parse_args()
-    cards = [card(sample) for sample in in_turn(list(read_samples(args.folder, split=args.split)), args.samples)]
+    samples = list(read_samples(args.folder, split=args.split))
+    if samples and "target" not in samples[0].images:
+        raise SystemExit(
+            f"{args.folder}: holds no Re-Align samples; `plumbline report {args.folder}` shows it as a page"
+        )
+    cards = [card(sample) for sample in in_turn(samples, args.samples)]
     if not cards:
         raise SystemExit(f"{args.folder}: no samples in the split {args.split}")
     sheet(cards, args.columns).save(args.out)

@@ -8,7 +8,7 @@ from typing import Any
 from filters.balance import BalanceConfig, balanced
 from shards.copying import copy_samples
 from shards.names import BALANCED
-from shards.scores import balance_of, read_scores
+from shards.scores import balance_of, histograms, read_scores
 from storage import paths
 
 
@@ -39,11 +39,22 @@ def write_balanced(out: str, config: BalanceConfig, seed: int) -> dict[str, Any]
     return balance_of(out) or {}
 
 
-def balance_lines(balance: Mapping[str, Any]) -> list[str]:
-    """The manifest's `balance` as lines to read: `execution: 90 of 200 rows; 1: 60 -> 30, 2: 40 -> 30, ...`."""
+def score_lines(out: str, balance: Mapping[str, Any]) -> list[str]:
+    """What a run of critic labels prints of its scores: a histogram per dimension, and what became of it in `balanced`.
+
+    Args:
+        balance: the manifest's section; empty where nothing was balanced. Dimensions without a shape are kept whole
+            and left out here.
+    """
     lines = []
-    for dimension, found in sorted(balance.items()):
-        before, after = found["before"], found["after"]
-        steps = ", ".join(f"{s}: {before[s]:,} -> {after.get(s, 0):,}" for s in sorted(before, key=float))
-        lines.append(f"{dimension}: {sum(after.values()):,} of {sum(before.values()):,} rows; {steps}")
+    for dimension, found in sorted(histograms(out).items()):
+        told = ", ".join(f"{score}: {count:,}" for score, count in sorted(found.items(), key=lambda one: float(one[0])))
+        lines.append(f"scores of {dimension}: {told}")
+    for dimension, shape in sorted(balance.items()):
+        after = shape["after"]
+        if after == shape["before"]:
+            continue
+        told = ", ".join(f"{score}: {after[score]:,}" for score in sorted(after, key=float))
+        of = f"{sum(after.values()):,} of {sum(shape['before'].values()):,} rows"
+        lines.append(f"balanced {dimension}, in {paths.join(out, BALANCED)}: {of}; {told}")
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from annotators.config import BudgetConfig, ModelsConfig
 from filters.balance import BalanceConfig
@@ -100,6 +100,13 @@ class RealignConfig(RunConfig):
         return PlanOptions(**{name: getattr(self, name) for name in names if name in type(self).model_fields})
 
 
+def _balanced_by(balance: BalanceConfig | None, dimensions: tuple[str, ...]) -> BalanceConfig | None:
+    others = sorted(set(balance.targets) - set(dimensions)) if balance is not None else []
+    if others:
+        raise ValueError(f"this dataset has no dimension {others[0]}; it has {' and '.join(dimensions)}")
+    return balance
+
+
 class FirmEditConfig(RunConfig):
     """The configuration of FIRM-Edit data.
 
@@ -115,6 +122,11 @@ class FirmEditConfig(RunConfig):
     samples: int | None = Field(default=None, ge=1)
     rewrites: RewriteShares = RewriteShares()
     balance: BalanceConfig | None = None
+
+    @field_validator("balance")
+    @classmethod
+    def _own_dimensions(cls, balance: BalanceConfig | None) -> BalanceConfig | None:
+        return _balanced_by(balance, ("execution", "consistency"))
 
 
 class FirmGenConfig(RunConfig):
@@ -136,6 +148,11 @@ class FirmGenConfig(RunConfig):
     size: str | None = Field(default=None, pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$")
     quality: bool = False
     balance: BalanceConfig | None = None
+
+    @field_validator("balance")
+    @classmethod
+    def _own_dimensions(cls, balance: BalanceConfig | None) -> BalanceConfig | None:
+        return _balanced_by(balance, ("instruction_following", "quality"))
 
     @property
     def size_pair(self) -> tuple[int, int] | None:

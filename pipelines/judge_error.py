@@ -54,4 +54,8 @@ def judge_error_lines(out: str, manifest: Mapping[str, Any]) -> list[str]:
         return []
     kinds = ", ".join(f"{kind} {one.conflicts} of {one.judged}" for kind, one in found.items())
     share = f"{100 * conflicts / judged:.1f} %"
-    return [f"judge error: {conflicts:,} of {judged:,} rewritten instructions ({share}) were scored too high: {kinds}"]
+    lines = [f"judge error: {conflicts:,} of {judged:,} rewritten instructions ({share}) were scored too high: {kinds}"]
+    models = manifest["config"]["models"]
+    if {model["provider"] for role in ("rewriter", "judge") for model in models[role]} == {"offline"}:
+        lines.append("  (rewriter and judge are the same rules here, so this says nothing of the judge)")
+    return lines

@@ -200,7 +200,9 @@ def _kinds(a: Output, b: Output, keys: list[str], scored: set[str]) -> dict[str,
 
 
 def reasonings(record: Mapping[str, Any]) -> list[str]:
-    """The texts of a sample's reasonings, in order."""
+    """The texts of a sample's reasonings, in order; of a row of critic data its judge's."""
+    if "student_answer" in record:
+        return [str(record["student_answer"])]
     return [str(one.get("text", "")) for one in record.get("reasonings") or ()]
 
 

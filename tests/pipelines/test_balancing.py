@@ -12,7 +12,7 @@ import yaml
 
 from filters.balance import BalanceConfig
 from pipelines import config as configs
-from pipelines.balancing import balance_lines, write_balanced
+from pipelines.balancing import score_lines, write_balanced
 from pipelines.estimate import Sampled
 from pipelines.measured import of_run
 from schemas.errors import InputError
@@ -125,10 +125,11 @@ def test_rows_without_scores_are_named(tmp_path: Path) -> None:
 
 
 def test_lines_to_read(out: str) -> None:
-    lines = balance_lines(closed(out, BalanceConfig(execution="uniform"))["balance"])
+    lines = score_lines(out, closed(out, BalanceConfig(execution="uniform"))["balance"])
     assert lines == [
-        "consistency: 48 of 48 rows; 1: 3 -> 3, 2: 6 -> 6, 3: 9 -> 9, 4: 12 -> 12, 5: 18 -> 18",
-        "execution: 15 of 48 rows; 1: 3 -> 3, 2: 6 -> 3, 3: 9 -> 3, 4: 12 -> 3, 5: 18 -> 3",
+        "scores of consistency: 1: 3, 2: 6, 3: 9, 4: 12, 5: 18",
+        "scores of execution: 1: 3, 2: 6, 3: 9, 4: 12, 5: 18",
+        f"balanced execution, in {out}/balanced: 15 of 48 rows; 1: 3, 2: 3, 3: 3, 4: 3, 5: 3",
     ]
 
 
