@@ -10,7 +10,7 @@ from schemas.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.assumed import Span
-    from pipelines.estimate import Estimate
+    from pipelines.estimate import Estimate, Row
 
 _STEPS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k"))
 
@@ -51,7 +51,7 @@ def show(found: Estimate, config: str, budget: float | None) -> None:
     table = Table(title=f"{config}: {found.samples:,} samples", title_justify="left", show_footer=True)
     total = found.total("usd")
     sums = [found.total(name) for name in ("calls", "tokens_in", "tokens_out")]
-    footers = ["in all", "", *(_cell(span, _count) for span in sums), _cell(total, _dollars)]
+    footers = ["in all", "", *(_cell(span, _count) for span in sums), _whole(found.rows, total)]
     for name, footer in zip(("role", "model", "calls", "tokens in", "tokens out", "dollars"), footers, strict=True):
         table.add_column(name, footer, justify="left" if name in ("role", "model") else "right", overflow="fold")
     for row in found.rows:
@@ -75,6 +75,12 @@ def _on_budget(usd: Span, budget: float | None) -> list[str]:
         return []
     word = "will not" if usd.low > budget else "is not likely to" if usd.expected > budget else "may not"
     return [f"budget.usd is {budget:g}: it {word} last to the end"]
+
+
+def _whole(rows: Sequence[Row], usd: Span) -> str:
+    """The dollars of all rows; of those whose price is known where some are not."""
+    known = [row.usd is not None for row in rows]
+    return _cell(usd, _dollars) if all(known) else f"{_cell(usd, _dollars)} + ?" if any(known) else "?"
 
 
 def _cell(span: Span, shown: Callable[[float], str]) -> str:

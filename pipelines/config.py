@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -145,7 +146,7 @@ class FirmGenConfig(RunConfig):
     prompts_file: str
     samples: int | None = Field(default=None, ge=1)
     paintings: int = Field(default=1, ge=1, le=64)
-    size: str | None = Field(default=None, pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$")
+    size: str | None = None
     quality: bool = False
     balance: BalanceConfig | None = None
 
@@ -153,6 +154,13 @@ class FirmGenConfig(RunConfig):
     @classmethod
     def _own_dimensions(cls, balance: BalanceConfig | None) -> BalanceConfig | None:
         return _balanced_by(balance, ("instruction_following", "quality"))
+
+    @field_validator("size")
+    @classmethod
+    def _readable_size(cls, size: str | None) -> str | None:
+        if size is not None and not re.fullmatch(r"[1-9]\d{1,4}x[1-9]\d{1,4}", size):
+            raise ValueError(f"{size!r} is no size; write WIDTHxHEIGHT, as in 1024x1024")
+        return size
 
     @property
     def size_pair(self) -> tuple[int, int] | None:

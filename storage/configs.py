@@ -87,6 +87,8 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: unknown key{f'; did you mean {close[0]}?' if close else '; remove it'}{more}"
     if first["type"] == "missing":
         return f"{key}: is missing; add it{more}"
+    if first["type"] in ("model_type", "model_attributes_type", "dataclass_type", "dict_type"):
+        return f"{key}: must be a mapping of keys to values, not {first['input']!r}{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     wanted = first["msg"].startswith("Input should be ")
     given = first["input"]
