@@ -23,6 +23,7 @@ from annotators.interface import Answer, Models
 from annotators.progress import Progress
 from annotators.spending import spent
 from evaluation.judge_config import JudgeConfig
+from evaluation.records import LEFT_OUT, UNPARSED
 from evaluation.tables import Report
 from schemas.errors import InputError, error_of
 from schemas.usage import Usage
@@ -219,7 +220,11 @@ class Judged:
     def beside(self, report: Report) -> Report:
         """The report with what the judging came to among its counts and notes."""
         counts = {f"failed ({reason})": count for reason, count in sorted(self.failures.items())}
-        return replace(report, counts={**report.counts, **counts}, notes=[*report.notes, *self.notes()])
+        known, notes = report.counts, report.notes
+        if self.failures:  # reading the written scores counted them once more, without knowing why
+            known = {name: count for name, count in known.items() if name != UNPARSED}
+            notes = [note for note in notes if LEFT_OUT not in note]
+        return replace(report, counts={**known, **counts}, notes=[*notes, *self.notes()])
 
     def notes(self) -> list[str]:
         """Sentences: what failed, and what the answers cost."""

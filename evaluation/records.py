@@ -233,6 +233,10 @@ def true_score(records: Records, i: int, key: str, value: Any, low: float, high:
     return score
 
 
+UNPARSED = "scores unparsed"
+LEFT_OUT = "that could not be used: left out, never guessed"
+
+
 class Judged:
     """Reads a judge's scores, and counts those that cannot be used; none of them becomes a number.
 
@@ -259,12 +263,13 @@ class Judged:
 
     def counts(self) -> dict[str, int]:
         """For a report's counts."""
-        return {"scores unparsed": self.failed["unparsed"], "scores out of range": self.failed["out of range"]}
+        return {UNPARSED: self.failed["unparsed"], "scores out of range": self.failed["out of range"]}
 
     def notes(self) -> list[str]:
         """For a report's notes: that failures are left out, and the first of them."""
         count = self.failed.total()
-        return [f"{count:,} scores that failed to parse are left out, never guessed: {self.example}"] if count else []
+        what = "1 score" if count == 1 else f"{count:,} scores"
+        return [f"{what} {LEFT_OUT}: {self.example}"] if count else []
 
 
 def once(seen: dict[Any, int], key: Any, records: Records, i: int, what: str = "id") -> None:

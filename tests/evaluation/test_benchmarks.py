@@ -87,7 +87,7 @@ def test_firm_bench_counts_what_a_critic_failed_to_say(folder: Folder) -> None:
     row = report.table("mae")["execution"]
     assert (row["samples"], row["failed"], value(row["MAE"])) == (1, 8, 1.0)
     assert report.counts["scores unparsed"] == 6 and report.counts["scores out of range"] == 2
-    assert "8 scores that failed to parse are left out" in report.notes[0]
+    assert "8 scores that could not be used: left out" in report.notes[0]
 
 
 def test_firm_bench_tells_easy_from_hard_by_the_image(folder: Folder) -> None:
