@@ -266,6 +266,51 @@ def select(
 
 
 @app.command()
+def calibrate(
+    out: Annotated[str, typer.Argument(metavar="DIR", help="An output folder with scores.")],
+    drop: Annotated[float, typer.Option(metavar="SHARE", help="How much the filters are to drop.")] = 0.2,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", metavar="SCORE", help="The score to limit; several share the drop.")
+    ] = None,
+    per_task: Annotated[bool, typer.Option("--per-task", help="Also a limit for each task.")] = False,
+    labels: Annotated[
+        str | None, typer.Option(metavar="FILE", help="JSONL or CSV of id and good: the limits that agree best.")
+    ] = None,
+    criterion: Annotated[str, typer.Option(help="With --labels: f1 or youden.")] = "f1",
+) -> None:
+    """Propose limits for the filters from stored scores, as YAML to paste. Nothing is scored again."""
+    from cli.calibrate import run
+
+    run(out, drop, by or [], per_task, labels, criterion)
+
+
+@app.command()
+def contamination(
+    out: Annotated[str, typer.Argument(metavar="DIR", help="A finished output folder.")],
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="DIR_OR_PROMPTS", help="A benchmark: images, prompts, or an output."),
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--near-duplicates", help="Also targets that are all but equal to an earlier one.")
+    ] = False,
+    distance: Annotated[
+        int, typer.Option(min=-1, max=15, help="Bits in which two perceptual hashes may differ; -1 for no hashes.")
+    ] = 6,
+    ngram: Annotated[int, typer.Option(min=2, help="Words in a row that two texts have in common.")] = 13,
+    min_words: Annotated[int, typer.Option(min=1, help="Shorter texts are not compared.")] = 5,
+    clip: Annotated[
+        str | None, typer.Option(metavar="WEIGHTS", help="Also compare embeddings: local-dir:PATH or NAME/PRETRAINED.")
+    ] = None,
+    cosine: Annotated[float, typer.Option(min=0, max=1, help="With --clip: as near as this is the same.")] = 0.95,
+) -> None:
+    """Find samples that a benchmark has as well, and near-duplicates; write which ids to leave out."""
+    from cli.contamination import run
+
+    run(out, against or [], duplicates, distance, ngram, min_words, clip, cosine)
+
+
+@app.command()
 def rejects(
     out: Annotated[str, typer.Argument(help="An output folder.")],
     retry: Annotated[bool, typer.Option("--retry", help="Reopen shards that lack an answer, to run again.")] = False,

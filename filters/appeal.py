@@ -135,7 +135,7 @@ def check_head(head: Head, model: ClipModel, where: str) -> None:
     """
     from PIL import Image
 
-    width = model.image_embeddings([("", lambda: Image.new("RGB", (64, 64)))]).shape[1]
+    width = model.image_embeddings([("a black picture", lambda: Image.new("RGB", (64, 64)))]).shape[1]
     if head.width != width:
         raise InputError(
             f"{where}.weights: the head takes {head.width} numbers, and {model.weights} gives {width}; "
