@@ -78,8 +78,9 @@ def select(out: str, asked: Asked, blobs: Blobs | None = None) -> Selected:
     found = Selected(kept, total)
     if asked.rejected:
         found.back = recovered(out, kinds, condition, asked.ids, blobs)
-    if asked.ids is not None and condition is None and asked.balance is None:
-        _all_there(out, asked, found)
+    if asked.ids is not None and (condition is None or not asked.rejected):
+        there = found.ids if condition is None else matching(out, None, asked.ids)[0]
+        _all_there(asked.ids, asked.rejected, {*there, *found.back.lost})
     if asked.balance is not None:
         _balance(out, asked.balance, _seed(out, asked), found)
     note = {"where": asked.where, "ids": None if asked.ids is None else len(asked.ids), "rejected": asked.rejected}
@@ -105,13 +106,12 @@ def write_selected(out: str, dest: str, selected: Selected, shard_samples: int |
     return copy_samples(out, dest, selected.kept, shard_samples=shard_samples, note=selected.note, added=back)
 
 
-def _all_there(out: str, asked: Asked, found: Selected) -> None:
-    assert asked.ids is not None
-    missing = sorted(asked.ids - set(found.ids) - set(found.back.lost))
+def _all_there(ids: frozenset[str], rejected: bool, there: set[str]) -> None:
+    missing = sorted(ids - there)
     if missing:
-        where = "shards and what can be brought back" if asked.rejected else "shards; is it a rejected one"
-        mend = "" if asked.rejected else "? Add --include-rejected"
-        raise InputError(f"--ids: {missing[0]!r} is not in the {where}{mend} ({len(missing):,} of {len(asked.ids):,})")
+        where = "shards and what can be brought back" if rejected else "shards; is it a rejected one"
+        mend = "" if rejected else "? Add --include-rejected"
+        raise InputError(f"--ids: {missing[0]!r} is not in the {where}{mend} ({len(missing):,} of {len(ids):,})")
 
 
 def _balance(out: str, config: BalanceConfig, seed: int, found: Selected) -> None:

@@ -230,6 +230,8 @@ def test_the_command_says_and_writes_what_it_found(labels: str, tmp_path: Path) 
         (["--ids", "nothing.txt"], "nothing.txt: there is no such file"),
         (["--ids", "bad.txt"], "bad.txt: line 2: 'two words' is no id"),
         (["--ids", "unknown.txt"], "--ids: 'abc' is not in the shards"),
+        (["--ids", "unknown.txt", "--where", "score > 1"], "--ids: 'abc' is not in the shards"),
+        (["--ids", "unknown.txt", "--include-rejected"], "--ids: 'abc' is not in the shards and what can"),
         (["--balance", "looks=uniform"], "--balance: looks: unknown key"),
         (["--balance", "execution"], "--balance execution: write it as KEY=VALUE"),
     ],
