@@ -59,12 +59,27 @@ def run_rejects(out: str, retry: bool, ledger: str | None, limit: int) -> None:
     counts = Counter((row["stage"], row["reason"], row["class"]) for row in rows)
     for (stage, reason, kind), count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         print(f"  {count:>8,}  {stage:<9} {reason:<14} {kind}")
-    for row in _spread(rows, limit):
-        print(f"\n{row['id']}  {row['split']} {row['ordinal']}  {row['task']}  {row['stage']}: {row['reason']}")
-        for name in ("detail", "last_answer"):
-            if row[name]:
-                print(f"  {name}: {one_line(row[name])}")
+    for alike in _spread(_alike(rows), limit):
+        row = alike[0]
+        print(f"\n{row['id']}  {row['split']} {row['ordinal']}  {_tasks(alike)}  {row['stage']}: {row['reason']}")
+        for name, text in (("input", row["input_id"]), ("detail", row["detail"]), ("last_answer", row["last_answer"])):
+            if text:
+                print(f"  {name}: {one_line(text)}")
     return None
+
+
+def _alike(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows of one plan that say the same, together: each dimension of a pair whose image is missing."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        said = tuple(row[name] for name in ("split", "ordinal", "input_id", "stage", "reason", "detail", "last_answer"))
+        groups.setdefault(said, []).append(row)
+    return list(groups.values())
+
+
+def _tasks(alike: list[dict[str, Any]]) -> str:
+    tasks = ", ".join(dict.fromkeys(str(row["task"]) for row in alike))
+    return tasks if len(alike) == 1 else f"{len(alike)} rows ({tasks})"
 
 
 def one_line(text: str, width: int = 200) -> str:
@@ -73,21 +88,27 @@ def one_line(text: str, width: int = 200) -> str:
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 
 
-def _spread(rows: list[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    """At most `limit` rows, the reasons in turn, so that a common one does not hide the others."""
-    by_reason: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        by_reason.setdefault((row["stage"], row["reason"]), []).append(row)
-    in_turn = [row for rank in zip_longest(*by_reason.values()) for row in rank if row is not None]
+def _spread(groups: list[list[dict[str, Any]]], limit: int) -> list[list[dict[str, Any]]]:
+    """At most `limit` groups, the reasons in turn, so that a common one does not hide the others."""
+    by_reason: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
+    for group in groups:
+        by_reason.setdefault((group[0]["stage"], group[0]["reason"]), []).append(group)
+    in_turn = [group for rank in zip_longest(*by_reason.values()) for group in rank if group is not None]
     return in_turn[:limit]
 
 
 def _reopen(out: str, ledger: str | None) -> None:
     """Forget unusable answers first, then take the finish marks: an error in between loses neither."""
     from annotators.ledger import LedgerError, open_ledger
-    from shards.rejects import reopen, worth_another_try
+    from shards.rejects import of_inputs, reopen, worth_another_try
 
     shards, keys = worth_another_try(out)
+    if problems := of_inputs(out):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(problems.items()))
+        print(
+            f"{out}: {sum(problems.values()):,} rows were rejected for what they are in the list ({reasons}); mend the "
+            "list or its images and run the command with another --out: the ledger answers what was asked already"
+        )
     if not shards:
         print(f"{out}: nothing to retry; every rejection is final, or a filter's")
         return

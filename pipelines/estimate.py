@@ -25,6 +25,7 @@ from pipelines.assumed import (
 )
 from pipelines.config import RunConfig
 from pipelines.datasets import open_work
+from pipelines.work import doubts
 from schemas.errors import InputError
 
 SAMPLES = 200
@@ -191,7 +192,7 @@ def estimate(sampled: Sampled, measured: Mapping[str, Ratios] | None = None, not
         for (role, lane), asks in sorted(grouped.items(), key=lambda item: (roles.index(item[0][0]), item[0][1]))
     ]
     rejected = sum(weight for asks, weight in zip(sampled.asks, sampled.weights, strict=True) if not asks)
-    said = [*notes, *price_notes(config.models, roles, sampled.price_list)]
+    said = [*notes, *doubts(sampled.work), *price_notes(config.models, roles, sampled.price_list)]
     if rejected:
         said.append(
             f"{rejected / sampled.whole:.0%} of the plans cannot be asked (more references than any painter takes, or "

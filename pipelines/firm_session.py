@@ -81,7 +81,7 @@ class FirmSession:
         return write_shard(
             self.spec.out,
             shard.name,
-            [label_sample(label, one.split, one.ordinal, self._image) for one in found for label in one.kept],
+            [label_sample(label, one.split, one.ordinal, self._image, one.plan) for one in found for label in one.kept],
             rejections,
             run_hash=self.spec.run_hash,
             planned=sum(one.plan.rows for one in found),

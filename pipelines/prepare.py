@@ -13,7 +13,7 @@ from pipelines.config import RunConfig
 from pipelines.datasets import open_work
 from pipelines.shares import Share
 from pipelines.spec import RunSpec, ShardRange, ranges
-from pipelines.work import Work
+from pipelines.work import Work, doubts
 from schemas.errors import InputError
 from schemas.version import VERSION
 from shards.commit import finished
@@ -32,6 +32,7 @@ class Prepared:
         indexed: what indexing raw input found and left out; None where it was an index.
         notes: what is not computed and why, by score.
         prices: one line for each model whose dollars are not counted, and for each prompt that says less than it might.
+        doubts: what of the input and the splits may not be meant.
     """
 
     spec: RunSpec
@@ -40,6 +41,7 @@ class Prepared:
     indexed: Any
     notes: dict[str, str]
     prices: list[str]
+    doubts: list[str]
 
     @property
     def planned(self) -> int:
@@ -81,7 +83,7 @@ def prepare(
             paths.remove(paths.join(out, MANIFEST))  # it would vouch for shards that are about to be made anew
     except OSError as error:
         raise InputError(f"{error.filename or out}: {error.strerror or error}; choose another --out") from error
-    return Prepared(spec, own, left, work.input.report, work.notes, [*_prompt_notes(work), *prices])
+    return Prepared(spec, own, left, work.input.report, work.notes, [*_prompt_notes(work), *prices], doubts(work))
 
 
 def _opened(config: RunConfig, path: str) -> Work:

@@ -8,8 +8,11 @@ from functools import partial
 from typing import Any
 
 from pipelines.config import ImageOutput
+from pipelines.rows import called, located
+from pools.splits import same_text
 from schemas.draft import Draft, Painting
-from schemas.labels import EditLabel, GenerationLabel
+from schemas.errors import ImageError
+from schemas.labels import EditLabel, GenerationLabel, PairPlan, PromptPlan
 from schemas.references import ImageRef
 from shards.commit import ShardSample
 from shards.tables import Cell, Column
@@ -43,10 +46,22 @@ def realign_sample(draft: Draft, output: ImageOutput, score_names: tuple[str, ..
     )
 
 
-def label_sample(label: EditLabel | GenerationLabel, split: str, ordinal: int, output: ImageOutput) -> ShardSample:
-    """A row of critic labels."""
+def label_sample(
+    label: EditLabel | GenerationLabel,
+    split: str,
+    ordinal: int,
+    output: ImageOutput,
+    plan: PairPlan | PromptPlan | None = None,
+) -> ShardSample:
+    """A row of critic labels.
+
+    Args:
+        plan: of the row; knows what the list calls its images, for the rejection should one of them fail.
+    """
+    names = called(plan) if plan is not None else ("`source_image`", "`edited_image`")[: len(label.images)]
     members: list[tuple[str, Any]] = [
-        (f"image_{i}.jpg", partial(_clean, image, output)) for i, image in enumerate(label.images, 1)
+        (f"image_{i}.jpg", partial(_clean, image, output, name))
+        for i, (image, name) in enumerate(zip(label.images, names, strict=True), 1)
     ]
     members.append(("json", json.dumps(label.to_json(split), ensure_ascii=False).encode()))
     return ShardSample(
@@ -55,6 +70,7 @@ def label_sample(label: EditLabel | GenerationLabel, split: str, ordinal: int, o
         columns=label_row(label),
         subjects=_subjects(label),
         ordinal=ordinal,
+        input_id=label.pair.id if isinstance(label, EditLabel) else label.prompt_id,
     )
 
 
@@ -110,9 +126,12 @@ def _subjects(label: EditLabel | GenerationLabel) -> tuple[str, ...]:
     digests = dict.fromkeys(image.sha256 for image in label.images)
     if isinstance(label, EditLabel):
         return tuple(digests)
-    return (" ".join(label.prompt.lower().split()), *digests)
+    return (same_text(label.prompt), *digests)
 
 
-def _clean(image: ImageRef, output: ImageOutput) -> bytes:
-    """The JPEG that goes into the tar."""
-    return images.clean(image_bytes(image), max_side=output.max_side, quality=output.quality).data
+def _clean(image: ImageRef, output: ImageOutput, name: str = "") -> bytes:
+    """The JPEG that goes into the tar; an error calls the image by `name`, where it has one."""
+    try:
+        return images.clean(image_bytes(image), max_side=output.max_side, quality=output.quality).data
+    except ImageError as error:
+        raise (ImageError(error.reason, located(error.detail, image, name)) if name else error) from error

@@ -25,7 +25,7 @@ class Input:
     Attributes:
         path: the index; opening it again is quick, whatever the configuration names.
         digest: of what it holds, wherever that lies.
-        report: what indexing raw input found and left out; None where it was an index.
+        report: what indexing raw input found and left out; None where a pool's index was there already.
     """
 
     path: str
@@ -77,3 +77,15 @@ class Work(Protocol):
 
     @property
     def filters_digest(self) -> str: ...
+
+
+def doubts(work: Work) -> list[str]:
+    """Sentences about what of a run's input and splits its user may not have meant."""
+    empty = [f"`{split}`" for split, plans in work.planned.items() if not plans]
+    said = [f"input: {note}" for note in getattr(work.input.report, "notes", ())]
+    if empty:
+        said.append(
+            f"splits: {' and '.join(empty)} get{'s' * (len(empty) == 1)} no plan: what belongs together stays in one "
+            "split, chosen by a hash; give more rows, another share or another seed"
+        )
+    return said

@@ -14,10 +14,11 @@ from functools import lru_cache
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
-from pools.examine import Problem, one_line
+from pools.examine import one_line
 from pools.index import MIN_SIDE
 from pools.input_keys import InputKeys
 from pools.inputs import Form, InputRow, read_inputs
+from pools.lookalikes import listed, lookalikes
 from pools.rows import LARGEST
 from schemas.errors import ImageError, InputError
 from storage import paths
@@ -25,14 +26,31 @@ from storage import paths
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "1"
+VERSION = "2"
 VERSION_KEY, FORM_KEY = b"plumbline.inputs", b"plumbline.form"
-DIGEST_KEY, FILES_KEY = b"plumbline.digest", b"plumbline.files"
+DIGEST_KEY, FILES_KEY, COLUMNS_KEY = b"plumbline.digest", b"plumbline.files", b"plumbline.columns"
 _WINDOW, _ROW_GROUP = 64, 10_000
 # Paths whose image is remembered, as one source often has several edits, side by side.
 _REMEMBERED = 4096
 _LISTED = 1000
 _EXTENSIONS = {"image/jpeg": "jpg", "image/tiff": "tif"}
+
+
+@dataclass(frozen=True)
+class InputProblem:
+    """A row that cannot be used, and why: a line of the problems file.
+
+    Attributes:
+        row: its place in the list, from 1 (a JSONL's line).
+        id: the user's own; `row-NUMBER` where there is none.
+        reason: one word for counting (docs/inputs.md).
+        detail: the sentence behind it; images by what the list calls them.
+    """
+
+    row: int
+    id: str
+    reason: str
+    detail: str
 
 
 @dataclass
@@ -42,14 +60,18 @@ class InputReport:
     Attributes:
         rows: all of them.
         reasons: rows with a problem, per problem, the most frequent first.
-        problems: the first thousand of them.
+        problems: the first thousand of them; none where the index was there already.
+        already: whether the index was there already.
+        notes: sentences about columns that are ignored although they look like ones that are read.
     """
 
     out: str
     problems_file: str
     rows: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[InputProblem] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    already: bool = False
 
     @property
     def indexed(self) -> int:
@@ -71,15 +93,15 @@ class SeenImage:
 def columns(form: Form) -> pa.Schema:
     """The index's columns: per image what an `ImageRef` has, in columns that end in the image's number.
 
-    `row`, `id`, `text`, `problem` and `detail` are those of `pools.inputs.InputRow`; `given`: whether the row names an
-    image; `plan` and `subject` are explained at `pools.input_keys.InputKeys`.
+    `row`, `id`, `text`, `problem`, `detail` and each image's `name` are those of `pools.inputs.InputRow`; `given`:
+    whether the row names an image; `plan` and `subject` are explained at `pools.input_keys.InputKeys`.
     """
     import pyarrow as pa
 
     fields = [(name, pa.large_string()) for name in ("id", "text", "problem", "detail")]
     fields += [("row", pa.int64()), ("given", pa.bool_())]
     for i in range(len(form.images)):
-        fields += [(f"{name}_{i}", pa.large_string()) for name in ("uri", "sha256", "media_type")]
+        fields += [(f"{name}_{i}", pa.large_string()) for name in ("name", "uri", "sha256", "media_type")]
         fields += [(f"{name}_{i}", pa.int32()) for name in ("width", "height")]
     fields += [("plan", pa.large_string()), ("subject", pa.large_string())]
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in fields])
@@ -95,13 +117,14 @@ def index_inputs(source: str, form: Form, out: str, threads: int = 8) -> InputRe
         InputError: the list cannot be read (`pools.inputs.read_inputs`), none of its rows can be used, or `out`
             cannot be written.
     """
-    report, keys = InputReport(out, f"{out}.problems.jsonl"), InputKeys(form)
+    report, keys, seen = InputReport(out, problems_file(out)), InputKeys(form), dict[str, None]()
     try:
         with paths.open_atomic(out) as file, tempfile.TemporaryFile() as spool:
-            _spool(spool, _looked_at(read_inputs(source, form), _Look(out), threads), form, keys)
+            _spool(spool, _looked_at(read_inputs(source, form, seen), _Look(out, form), threads), form, keys)
             spool.seek(0)
             with paths.open_atomic(report.problems_file) as problems:
-                _write(file, spool, form, keys, _Problems(report, problems))
+                _write(file, spool, form, keys, list(seen), _Problems(report, problems))
+            report.notes = column_notes(form, list(seen))
             if not report.indexed:
                 first = report.problems[0]
                 reasons = ", ".join(f"{count} {reason}" for reason, count in report.reasons.items())
@@ -110,6 +133,30 @@ def index_inputs(source: str, form: Form, out: str, threads: int = 8) -> InputRe
         said = error.strerror or type(error).__name__
         raise InputError(f"{out}: cannot be written ({said}); choose another cache folder") from error
     return report
+
+
+def problems_file(out: str) -> str:
+    """Where an index's problems are listed."""
+    return f"{out}.problems.jsonl"
+
+
+def column_notes(form: Form, there: list[str]) -> tuple[str, ...]:
+    """A sentence for each column of `form` that is not `there` in a list, though another seems to mean it."""
+    found = lookalikes([name for name in form.columns if name not in there], there, form.columns)
+    ends = {"id": "to keep your own ids", form.text: "to be read"}
+    return tuple(
+        f"no column `{name}`; `{other}` is ignored: did you mean it? rename it {ends.get(name, 'to be judged')}"
+        for name, other in found.items()
+    )
+
+
+def none_has(form: Form, there: list[str]) -> str:
+    """A sentence for a list none of whose rows has a text."""
+    if form.text in there:
+        return f"no usable row has `{form.text}`: it is null or empty"
+    other = lookalikes([form.text], there, form.columns).get(form.text)
+    meant = f" (did you mean `{other}`? rename it)" if other else ""
+    return f"no row has `{form.text}`, only {listed(there)}{meant}"
 
 
 def _looked_at(rows: Iterator[InputRow], look: _Look, threads: int) -> Iterator[tuple[Any, ...]]:
@@ -122,7 +169,8 @@ def _looked_at(rows: Iterator[InputRow], look: _Look, threads: int) -> Iterator[
 class _Look:
     """Turns a row of a list into a row of the index; safe in several threads."""
 
-    def __init__(self, out: str) -> None:
+    def __init__(self, out: str, form: Form) -> None:
+        self._columns = form.images
         self._images = f"{out.removesuffix('.parquet')}-images"
         self._at = lru_cache(maxsize=_REMEMBERED)(_image_at)
 
@@ -133,10 +181,10 @@ class _Look:
                 if image:
                     seen[i] = self._at(image) if isinstance(image, str) else self._stored(image)
             except ImageError as error:
-                name = f"{image}: " if isinstance(image, str) else ""
-                problem, detail = problem or error.reason, detail or one_line(name + error.detail)
+                called = f"`{self._columns[i]}` {row.names[i]}".rstrip()
+                problem, detail = problem or error.reason, detail or one_line(f"{called}: {error.detail}")
         cells = (row.id, row.text, problem, detail, row.number, any(row.images))
-        return cells + tuple(cell for one in seen for cell in _cells(one))
+        return cells + tuple(cell for i, one in enumerate(seen) for cell in (row.names[i], *_cells(one)))
 
     def _stored(self, data: bytes) -> SeenImage:
         found = _described(data, "")
@@ -209,7 +257,7 @@ class _Problems:
         self.report.rows += batch.num_rows
         ill = batch.filter(pc.not_equal(batch.column("problem"), ""))
         for row in ill.select(["row", "id", "problem", "detail"]).to_pylist():
-            found = Problem(row["row"], one_line(row["id"]), row["problem"], row["detail"])
+            found = InputProblem(row["row"], one_line(row["id"]), row["problem"], row["detail"])
             self._counts[found.reason] += 1
             if len(self.report.problems) < _LISTED:
                 self.report.problems.append(found)
@@ -217,14 +265,16 @@ class _Problems:
         self.report.reasons = dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _write(file: IO[bytes], spool: IO[bytes], form: Form, keys: InputKeys, problems: _Problems) -> None:
+def _write(
+    file: IO[bytes], spool: IO[bytes], form: Form, keys: InputKeys, seen: list[str], problems: _Problems
+) -> None:
     """The index: the spooled rows with their plan, their subject, and the problem of those that repeat another."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema, digest, files, first = columns(form), hashlib.sha256(), hashlib.sha256(), 0
     # Where the images lie is not what the list is: moving it keeps its digest.
-    places = ("row", "detail", *(f"uri_{i}" for i in range(len(form.images))))
+    places = ("row", "detail", *(f"{name}_{i}" for i in range(len(form.images)) for name in ("name", "uri")))
     settled = keys.settled()
     with pq.ParquetWriter(file, schema) as writer, pa.ipc.open_stream(spool) as stream:
         for batch in stream:
@@ -237,5 +287,11 @@ def _write(file: IO[bytes], spool: IO[bytes], form: Form, keys: InputKeys, probl
                 files.update(repr(cells).encode())
             writer.write_batch(whole)
         writer.add_key_value_metadata(
-            {VERSION_KEY: VERSION, FORM_KEY: form.name, DIGEST_KEY: digest.hexdigest(), FILES_KEY: files.hexdigest()}
+            {
+                VERSION_KEY: VERSION,
+                FORM_KEY: form.name,
+                DIGEST_KEY: digest.hexdigest(),
+                FILES_KEY: files.hexdigest(),
+                COLUMNS_KEY: json.dumps(seen),
+            }
         )

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pools.inputs import Form
-from pools.splits import groups
+from pools.splits import groups, same_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ class InputKeys:
             for image in images:
                 self._nodes += bytes.fromhex(image)[:_WIDTH] or _NONE
             if not self._form.illustrated:
-                same = " ".join(text.split()).casefold()
+                same = same_text(text)
                 self._nodes += _digest(same) if same else _NONE
         self._rows.extend(batch.column("row").to_pylist())
 
@@ -64,6 +64,8 @@ class SettledKeys:
         self._occurrence = _occurrence(ids)
         self._first = _first(contents)
         self._first[contents == _key(_NONE)] = -1
+        repeated = self._first[(self._first >= 0) & (self._first != np.arange(len(rows)))]
+        self._repeated = dict.fromkeys(repeated.tolist(), "")
         names, codes = np.unique(nodes, return_inverse=True)
         self._names, self._subject = names, _subjects(names, codes.reshape(len(rows), -1))
 
@@ -71,7 +73,7 @@ class SettledKeys:
         """`batch`, whose first row is at `start`, with its plans and subjects, and with `duplicate` as a problem."""
         import pyarrow as pa
 
-        problems, details = batch.column("problem").to_pylist(), batch.column("detail").to_pylist()
+        problems, details, ids = (batch.column(name).to_pylist() for name in ("problem", "detail", "id"))
         plans, subjects = [], []
         for i in range(batch.num_rows):
             at = start + i
@@ -80,8 +82,12 @@ class SettledKeys:
             subject = self._subject[at]
             subjects.append(plan if subject < 0 else _bytes(self._names[subject]).hex())
             first = self._first[at]
+            if at in self._repeated:
+                self._repeated[at] = ids[i]
             if first not in (-1, at):
-                problems[i], details[i] = "duplicate", f"the same images and text as row {self._rows[first]}"
+                before = f"row {self._rows[first]} ({self._repeated[int(first)]})"
+                problems[i] = "duplicate"
+                details[i] = f"row {self._rows[at]} ({ids[i]}) has the same images and text as {before}"
         known = {name: batch.column(name) for name in batch.schema.names}
         made = {"problem": problems, "detail": details, "plan": plans, "subject": subjects}
         cells = known | {name: pa.array(values, pa.large_string()) for name, values in made.items()}

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pools.draws import units, words
-from pools.input_index import DIGEST_KEY, FILES_KEY, FORM_KEY, VERSION, VERSION_KEY, InputReport, columns, index_inputs
+from pools.input_index import (
+    COLUMNS_KEY,
+    DIGEST_KEY,
+    FILES_KEY,
+    FORM_KEY,
+    VERSION,
+    VERSION_KEY,
+    InputReport,
+    column_notes,
+    columns,
+    index_inputs,
+    problems_file,
+)
 from pools.inputs import Form, fingerprint
 from pools.rows import parent
 from pools.splits import planned_per_split, split_numbers
@@ -32,21 +45,25 @@ class InputList:
 
     Attributes:
         path: the index; opening it again is quick, whatever `open` was given.
+        spec: what `open` was given.
         digest: sha256 over the rows' content and problems; where the images lie has no part in it.
-        report: what indexing found, where `open` had to index; else None.
+        there: the columns that the list has.
+        report: what indexing found.
     """
 
     FORM: ClassVar[Form]
 
-    def __init__(self, path: str, cache_dir: str, report: InputReport | None = None) -> None:
-        self.path, self._cache_dir, self.report = path, cache_dir, report
+    def __init__(self, path: str, cache_dir: str, report: InputReport | None = None, spec: str = "") -> None:
+        self.path, self._cache_dir, self.spec = path, cache_dir, spec or path
         metadata = _metadata(path, self.FORM)
         if not metadata:
             raise InputError(f"{path}: not an index of {self.FORM.name}; name the list itself")
         self.digest, files = metadata[DIGEST_KEY].decode(), metadata[FILES_KEY].decode()
+        self.there: list[str] = json.loads(metadata[COLUMNS_KEY])
         self._folder = parent(path) if paths.is_remote(path) else os.path.abspath(parent(path))
         arrow = f"{self.FORM.name}-{self.digest[:32]}-{files[:16]}.arrow"
         self._batch = _mapped(path, os.path.join(cache_dir, arrow), self.FORM)
+        self.report = report or self._reported()
 
     @classmethod
     def open(cls, spec: str, cache_dir: str) -> Self:
@@ -64,19 +81,27 @@ class InputList:
         folder = os.path.join(cache_dir, "indexed", f"{fingerprint(spec, cls.FORM)}-v{VERSION}")
         out = os.path.join(folder, f"{cls.FORM.name}.parquet")
         if paths.exists(out):
-            return cls(out, cache_dir)
-        return cls(out, cache_dir, index_inputs(spec, cls.FORM, out))
+            return cls(out, cache_dir, spec=spec)
+        return cls(out, cache_dir, index_inputs(spec, cls.FORM, out), spec)
 
     def __len__(self) -> int:
         return int(self._batch.num_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self._cache_dir)
+        return type(self), (self.path, self._cache_dir, self.report, self.spec)
 
     @property
     def problems(self) -> dict[str, int]:
         """Rows per problem; those that can be used under the empty word."""
         return {one["values"]: one["counts"] for one in self.column("problem").value_counts().to_pylist()}
+
+    def _reported(self) -> InputReport:
+        """The report of an index that was there already."""
+        problems = sorted(
+            ((word, count) for word, count in self.problems.items() if word), key=lambda one: (-one[1], one)
+        )
+        notes = column_notes(self.FORM, self.there)
+        return InputReport(self.path, problems_file(self.path), len(self), dict(problems), notes=notes, already=True)
 
     def column(self, name: str) -> pa.Array:
         """A whole column of the index (`pools.input_index.columns`) in one piece."""
@@ -88,6 +113,10 @@ class InputList:
 
         wanted = pa.array(rows)
         return zip(*(self._batch.column(name).take(wanted).to_pylist() for name in names), strict=True)
+
+    def names(self, rows: Places) -> list[tuple[str, ...]]:
+        """What the list calls the images of each of `rows`, in the order of the form's columns."""
+        return list(self.taken([f"name_{i}" for i in range(len(self.FORM.images))], rows))
 
     def images(self, number: int, rows: Places) -> list[ImageRef]:
         """Image `number` of each of `rows`, unchecked: those of rows with a problem may be empty."""

@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pools.lookalikes import listed, lookalikes
 from pools.rows import parent
 from schemas.errors import InputError
 from storage import paths
 
 LONGEST = 20_000
+MOST_COLUMNS = 200
+"""Names of columns that are remembered, of a JSONL whose rows have ever others."""
 _ROWS, _ROWS_WITH_BYTES = 1024, 16
 
 
@@ -37,6 +40,11 @@ class Form:
     no_text: str = ""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """All that are read."""
+        return ("id", self.text, *self.images)
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """The columns that a list must have."""
         return self.images if self.illustrated else (self.text,)
@@ -55,6 +63,8 @@ class InputRow:
         id: the user's own; `row-NUMBER` where there is none.
         text: without outer white space, otherwise as it is.
         images: per column a complete path or address, the image itself, or "" where there is none.
+        names: per column what the list calls that image, relative to the list where it lies below it; "" where the list
+            holds the image itself or has none.
         problem, detail: where the row cannot be used as it stands.
     """
 
@@ -62,19 +72,23 @@ class InputRow:
     id: str
     text: str
     images: tuple[str | bytes, ...]
+    names: tuple[str, ...]
     problem: str = ""
     detail: str = ""
 
 
-def read_inputs(source: str, form: Form) -> Iterator[InputRow]:
+def read_inputs(source: str, form: Form, seen: dict[str, None] | None = None) -> Iterator[InputRow]:
     """The rows of `source`, in its order; other columns than the form's are ignored.
+
+    Args:
+        seen: is filled with the columns that the list has, at most `MOST_COLUMNS` of them.
 
     Raises:
         InputError: `source` is missing, of no known form, empty, or has none of a needed column; a line of a JSONL
             is no JSON object.
     """
     folder, found = parent(source), False
-    for number, fields in _fields(source, form, contents=True):
+    for number, fields in _fields(source, form, contents=True, seen=seen):
         found = True
         yield _row(number, fields, folder, form)
     if not found:
@@ -118,9 +132,10 @@ def _row(number: int, fields: Mapping[str, Any], folder: str, form: Form) -> Inp
     text = text_of(fields.get(form.text))
     if text is None:
         faults.append(f"`{form.text}` is {type(fields[form.text]).__name__}, not text")
-    images = []
+    images, names = [], []
     for column in form.images:
         image = _image(fields.get(column), folder)
+        names.append(_name(image, folder) if isinstance(image, str) else "")
         if image is None:
             faults.append(f"`{column}` is neither a path nor an image")
         elif form.illustrated and not image:
@@ -131,7 +146,8 @@ def _row(number: int, fields: Mapping[str, Any], folder: str, form: Form) -> Inp
         problem, detail = form.no_text, f"`{form.text}` is absent or empty"
     if not problem and len(text or "") > LONGEST:
         problem, detail = "too_long", f"`{form.text}` has {len(text or ''):,} characters, above {LONGEST:,}"
-    return InputRow(number, _id(fields.get("id")) or f"row-{number}", text or "", tuple(images), problem, detail)
+    id = _id(fields.get("id")) or f"row-{number}"
+    return InputRow(number, id, text or "", tuple(images), tuple(names), problem, detail)
 
 
 def _id(value: object) -> str:
@@ -153,7 +169,18 @@ def _image(value: object, folder: str) -> str | bytes | None:
     path = value.removeprefix("file://")
     if not path.strip():
         return ""
+    if paths.is_remote(path):
+        return path
+    path = os.path.normpath(path)
     return path if os.path.isabs(path) else paths.join(folder, path)
+
+
+def _name(image: str, folder: str) -> str:
+    """What a message calls an image: its place in the list's folder, so that the two may move together."""
+    path = image.removeprefix(f"{folder.rstrip('/')}/")
+    if os.path.isabs(path) and not paths.is_remote(folder):
+        path = path.removeprefix(f"{os.path.abspath(folder).rstrip('/')}/")
+    return path.encode("utf-8", "replace").decode()
 
 
 def _check_name(source: str, form: Form) -> None:
@@ -163,21 +190,22 @@ def _check_name(source: str, form: Form) -> None:
         raise InputError(f"{source}: no such file; name a .jsonl or .parquet that exists")
 
 
-def _fields(source: str, form: Form, contents: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Numbered rows. `contents`: with the bytes of images that the table holds itself."""
+def _fields(
+    source: str, form: Form, contents: bool, seen: dict[str, None] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Numbered rows. `contents`: with the bytes of images that the table holds itself; `seen` takes the columns."""
     _check_name(source, form)
+    seen = {} if seen is None else seen
     if source.lower().endswith(".parquet"):
-        return _table(source, form, contents)
-    return _lines(source, form)
+        return _table(source, form, contents, seen)
+    return _lines(source, form, seen)
 
 
-def _lines(source: str, form: Form) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _lines(source: str, form: Form, seen: dict[str, None]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         file = paths.open_read(source)
     except OSError as error:
         raise InputError(f"{source}: cannot be read ({error}); name a file of JSON lines") from error
-    lacking: dict[str, None] = dict.fromkeys(form.needed)
-    seen: dict[str, None] = {}
     with file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -189,15 +217,16 @@ def _lines(source: str, form: Form) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 raise InputError(f"{source}: line {number} is not JSON ({said}); mend it or take it out") from error
             if not isinstance(fields, dict):
                 raise InputError(f"{source}: line {number} is not a JSON object; write one object per line")
-            if lacking:
-                seen |= dict.fromkeys(list(fields)[:20])
-                lacking = {key: None for key in lacking if key not in fields}
+            if not fields.keys() <= seen.keys():
+                known = [key for key in fields if len(seen) < MOST_COLUMNS or key in form.columns]
+                seen |= dict.fromkeys(key.encode("utf-8", "replace").decode() for key in known)
             yield number, fields
+    lacking = [key for key in form.needed if key not in seen]
     if lacking and seen:
-        raise _lacks(source, form, list(lacking), list(seen), "no row has")
+        raise _lacks(source, form, lacking, list(seen), "no row has")
 
 
-def _table(source: str, form: Form, contents: bool) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _table(source: str, form: Form, contents: bool, seen: dict[str, None]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,11 +234,12 @@ def _table(source: str, form: Form, contents: bool) -> Iterator[tuple[int, Mappi
         with paths.open_read(source) as file:
             table = pq.ParquetFile(file)
             schema = table.schema_arrow
+            seen |= dict.fromkeys(schema.names)
             lacking = [name for name in form.needed if name not in schema.names]
             if lacking:
                 raise _lacks(source, form, lacking, schema.names, "there is no column")
             carrying = [name for name in form.images if name in schema.names and _carries(schema.field(name).type)]
-            wanted = [name for name in ("id", form.text, *form.images) if name in schema.names]
+            wanted = [name for name in form.columns if name in schema.names]
             if not contents:
                 wanted = [f"{name}.path" if name in carrying else name for name in wanted]
             number = 0
@@ -231,8 +261,11 @@ def _carries(kind: Any) -> bool:
 
 
 def _lacks(source: str, form: Form, lacking: list[str], there: list[str], said: str) -> InputError:
-    names = ", ".join(there[:12]) + (", ..." if len(there) > 12 else "")
-    return InputError(f"{source}: {said} {_and(lacking)}, only {names}; {form.name} need {_and(form.needed)}")
+    meant = [f"`{other}` for `{name}`" for name, other in lookalikes(lacking, there, form.columns).items()]
+    asked = f" (did you mean {' and '.join(meant)}? rename)" if meant else ""
+    return InputError(
+        f"{source}: {said} {_and(lacking)}, only {listed(there)}; {form.name} need {_and(form.needed)}{asked}"
+    )
 
 
 def _and(names: Sequence[str]) -> str:

@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pools.input_index import none_has
 from pools.input_list import InputList, Order
 from pools.inputs import PAIRS
 from pools.unchecked import unchecked
+from schemas.errors import InputError
 from schemas.labels import EditPair, PairPlan, Rewrite
 
 
@@ -17,6 +19,14 @@ class Pairs(InputList):
     """An indexed list of edit pairs: `instruction` (may be empty), `source_image`, `edited_image`, `id`."""
 
     FORM = PAIRS
+
+    @property
+    def instructed(self) -> int:
+        """How many usable pairs come with an instruction."""
+        import pyarrow.compute as pc
+
+        told = pc.and_(pc.not_equal(self.column("text"), ""), pc.equal(self.column("problem"), ""))
+        return int(pc.sum(told).as_py() or 0)
 
 
 class RewriteShares(BaseModel):
@@ -46,7 +56,14 @@ class PairPlanner:
     def __init__(
         self, pairs: Pairs, seed: int, splits: Mapping[str, float], samples: int | None, rewrites: RewriteShares
     ) -> None:
+        """
+        Raises:
+            InputError: no usable pair has an instruction, and none is rewritten, so there is nothing to judge.
+        """
         self._pairs, self._rewrites = pairs, rewrites
+        if not rewrites.share and not pairs.instructed:
+            said = none_has(pairs.FORM, pairs.there)
+            raise InputError(f"{pairs.spec}: {said}; give some, or have them written by `rewrites: {{share: 1}}`")
         self._order = Order(pairs, seed, splits, samples)
         self.planned = self._order.planned
         self.rows = {split: self._rows(split) for split in splits}
@@ -64,17 +81,18 @@ class PairPlanner:
     def _values(self, split: str, ordinals: list[int], rows: Any) -> Iterator[dict[str, Any]]:
         sources, edits = self._pairs.images(0, rows), self._pairs.images(1, rows)
         cells = list(self._pairs.taken(("plan", "id", "text", "problem", "detail"), rows))
+        names = self._pairs.names(rows)
         drawn = self._order.drawn([plan for plan, *_ in cells])
         seeds, kinds = self._order.seeds(drawn), self._kinds(drawn)
         pairs = unchecked(
             EditPair,
             (
-                {"id": id, "source": source, "edited": edited, "instruction": text}
+                {"id": id, "source": source, "edited": edited, "instruction": text, "references": ()}
                 for (_, id, text, *_), source, edited in zip(cells, sources, edits, strict=True)
             ),
         )
-        for (plan, id, _, problem, detail), ordinal, seed, pair, kind in zip(
-            cells, ordinals, seeds, pairs, kinds, strict=True
+        for (plan, id, _, problem, detail), ordinal, seed, pair, kind, called in zip(
+            cells, ordinals, seeds, pairs, kinds, names, strict=True
         ):
             yield {
                 "id": plan,
@@ -84,6 +102,7 @@ class PairPlanner:
                 "input_id": id,
                 "problem": problem,
                 "detail": detail,
+                "names": called,
                 "pair": None if problem else pair,
                 "rewrites": () if problem else kind,
             }
@@ -91,8 +110,6 @@ class PairPlanner:
     def _kinds(self, drawn: Any) -> list[tuple[Rewrite, ...]]:
         """The rewrites of each pair."""
         kinds = self._rewrites.kinds
-        if not kinds:
-            return [()] * len(drawn)
         points = self._order.units(drawn)
         numbers = (points[:, 1] * len(kinds)).astype(int).tolist()
         single = [(kind,) for kind in kinds]

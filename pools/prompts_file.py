@@ -67,9 +67,9 @@ class PromptPlanner:
     def _values(self, split: str, ordinals: list[int], rows: Any) -> Iterator[dict[str, Any]]:
         cells = list(self._prompts.taken(("plan", "id", "text", "problem", "detail", "given"), rows))
         seeds = self._order.seeds(self._order.drawn([plan for plan, *_ in cells]))
-        images = self._prompts.images(0, rows)
-        for (plan, id, text, problem, detail, given), ordinal, seed, image in zip(
-            cells, ordinals, seeds, images, strict=True
+        images, names = self._prompts.images(0, rows), self._prompts.names(rows)
+        for (plan, id, text, problem, detail, given), ordinal, seed, image, called in zip(
+            cells, ordinals, seeds, images, names, strict=True
         ):
             yield {
                 "id": plan,
@@ -79,6 +79,7 @@ class PromptPlanner:
                 "input_id": id,
                 "problem": problem,
                 "detail": detail,
+                "names": called,
                 "prompt": text,
                 "image": image if given and not problem else None,
                 "paintings": 0 if given else self._paintings,

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 
+def same_text(text: str) -> str:
+    """What texts have in common that differ only in case and white space; they count as one."""
+    return " ".join(text.split()).casefold()
+
+
 def planned_per_split(samples: int, splits: Mapping[str, float]) -> dict[str, int]:
     """How many samples each split plans, divided by largest remainder; they add up to `samples`."""
     whole = sum(splits.values())

@@ -211,6 +211,7 @@ class Rejection(Record):
     """A plan that gave no sample, and why.
 
     Attributes:
+        input_id: the user's own id of the input; empty where a plan has none.
         stage: `plan`, `writer`, `reasoner`, `painter`, `filter`, `images`, `write`.
         reason: one word for counting (`infeasible`, `no_cutout`, `clip_text`, `no_op`, ...).
         error_class: see `ErrorClass`; `filtered` for a filter's verdict.
@@ -238,6 +239,7 @@ class Rejection(Record):
     draft: Draft | None = None
     label: str = ""
     images: tuple[str, ...] = ()
+    input_id: str = ""
 
 
 def score_or_sentinel(score: float | None) -> float:

@@ -84,6 +84,7 @@ class Planned(Record):
         input_id: the user's own id.
         problem: one word for why this input cannot be used (`missing`, `unreadable`, `no_prompt`, ...), else empty.
         detail: the sentence behind it.
+        names: what the list calls its images, in the order of its columns; "" for one that it holds itself or lacks.
     """
 
     id: str = Field(pattern=PLAN_ID)
@@ -93,6 +94,7 @@ class Planned(Record):
     input_id: str
     problem: str = ""
     detail: str = ""
+    names: tuple[str, ...] = ()
 
     def row_id(self, *parts: object) -> str:
         """32 hex digits for one of its rows."""

@@ -33,7 +33,7 @@ class ShardSample:
             `ImageError`, which turns this sample into a rejection.
         columns: the flat columns of its index row; a declared column that is left out is null.
         subjects: what may not appear in another split.
-        ordinal, draft: for the rejection, should an image fail.
+        ordinal, draft, input_id: for the rejection, should an image fail.
         digests: by suffix, the sha256 that a content must have, where it is known.
     """
 
@@ -44,6 +44,7 @@ class ShardSample:
     ordinal: int = 0
     draft: Draft | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    input_id: str = ""
 
 
 def write_shard(
@@ -136,6 +137,7 @@ def _rejection(name: ShardName, sample: ShardSample, error: ImageError) -> Rejec
         scores=draft.scores if draft else {},
         usage=draft.usage if draft else {},
         draft=draft,
+        input_id=sample.input_id,
     )
 
 

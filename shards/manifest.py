@@ -18,6 +18,8 @@ from shards.tables import Footer, read_rejects
 from storage import paths
 
 Json = dict[str, Any]
+_INPUTS = {"input": "the list or its images have", "pool": "the pool has"}
+"""Keys of run.json that digest an input, and what a user calls it."""
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
@@ -176,6 +178,11 @@ def _same_run(uri: str, data: bytes, run: Mapping[str, Any]) -> None:
     key, before, now = first_difference(begun, json.loads(data))
     if not key:
         raise InputError(f"{uri}: it was changed since the run wrote it; choose another --out")
+    if said := _INPUTS.get(key):
+        raise InputError(
+            f"{uri}: {said} changed since this folder was begun ({key} = {_short(before)}, now {_short(now)}); choose "
+            "another --out (with the same ledger nothing that was asked before is paid again), or set it back"
+        )
     raise InputError(
         f"{uri}: this folder was begun with {key} = {_short(before)}, not {_short(now)}; "
         "set it back or choose another --out"

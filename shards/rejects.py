@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,20 @@ from shards.tables import read_rejects
 from storage import paths
 
 WORTH_ANOTHER_TRY = frozenset({str(ErrorClass.RETRYABLE), str(ErrorClass.REPAIRABLE)})
-_SHOWN = ("id", "ordinal", "split", "task", "stage", "reason", "class", "detail", "attempts", "usd", "last_answer")
+_SHOWN = (
+    "id",
+    "input_id",
+    "ordinal",
+    "split",
+    "task",
+    "stage",
+    "reason",
+    "class",
+    "detail",
+    "attempts",
+    "usd",
+    "last_answer",
+)
 
 
 def rejections(out: str) -> Iterator[tuple[ShardName, dict[str, Any]]]:
@@ -32,6 +46,11 @@ def rejections(out: str) -> Iterator[tuple[ShardName, dict[str, Any]]]:
             raise DamageError(f"{uri}: {error}") from error
         for row in rows:
             yield name, row
+
+
+def of_inputs(out: str) -> dict[str, int]:
+    """Rows per problem that were rejected for what the user's list or its images are, before anything was asked."""
+    return dict(Counter(row["reason"] for _, row in rejections(out) if row["stage"] == "input"))
 
 
 def worth_another_try(out: str) -> tuple[list[ShardName], list[str]]:

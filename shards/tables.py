@@ -108,7 +108,7 @@ def rejects_bytes(name: ShardName, rejections: Sequence[Rejection], usage: Mappi
     schema = pa.schema(
         [("ordinal", pa.int64()), *((c, pa.string()) for c in text), ("attempts", pa.int64()), ("usd", pa.float64())]
         + [(c, pa.string()) for c in ("last_answer", "request_key", "instruction", "scores", "draft")]
-        + [("images", pa.list_(pa.string()))]
+        + [("images", pa.list_(pa.string())), ("input_id", pa.string())]
     )
     ordered = sorted(rejections, key=lambda r: (r.ordinal, r.id, r.stage, r.reason))
     rows = [_reject_row(r) for r in ordered]
@@ -141,6 +141,7 @@ def _reject_row(r: Rejection) -> dict[str, object]:
         if draft is None
         else draft.model_dump_json(exclude=None if draft.paintings else {"paintings"}),
         "images": list(r.images) if draft is None else [image.sha256 for image in [*shown, *painted]],
+        "input_id": r.input_id,
     }
 
 
@@ -177,7 +178,7 @@ def index_table(data: bytes, name: ShardName, columns: Sequence[str] | None = No
 
 
 def read_rejects(data: bytes, columns: Sequence[str] | None = None) -> tuple[dict[str, Usage], list[dict[str, Any]]]:
-    """(usage per model, rows).
+    """(usage per model, rows). A file of before there was an `input_id` has empty ones.
 
     Raises:
         ValueError: it is no Parquet, or holds no usage.
@@ -186,7 +187,10 @@ def read_rejects(data: bytes, columns: Sequence[str] | None = None) -> tuple[dic
     if not isinstance(about.get("usage"), dict):
         raise ValueError("it holds no usage")
     usage = {model: Usage.model_validate(found) for model, found in about["usage"].items()}
-    return usage, cast(list[dict[str, Any]], table.to_pylist())
+    rows = cast(list[dict[str, Any]], table.to_pylist())
+    if "input_id" not in table.column_names and (columns is None or "input_id" in columns):
+        rows = [{**row, "input_id": ""} for row in rows]
+    return usage, rows
 
 
 def _parquet(data: Mapping[str, object], schema: Any, about: Mapping[str, object]) -> bytes:

@@ -119,9 +119,9 @@ def test_what_cannot_be_used_is_planned_with_its_problem(tmp_path: Path, picture
     for plan in found.values():
         assert (plan.pair is None) == bool(plan.problem) == bool(plan.detail)
         assert len(plan.rewrites) == (0 if plan.problem else 1)
-    assert found["again"].detail == "the same images and text as row 1"
+    assert found["again"].detail == "row 13 (again) has the same images and text as row 1 (good)"
     assert "gone.png" in found["missing"].detail
-    assert pairs.report is not None
+    assert not pairs.report.already
     assert (pairs.report.rows, pairs.report.indexed) == (14, 3)
     told = [json.loads(line) for line in Path(pairs.report.problems_file).read_text("utf-8").splitlines()]
     assert [(t["row"], t["reason"]) for t in told][:2] == [(2, "missing"), (3, "unreadable")]
@@ -141,7 +141,7 @@ def test_no_instruction_is_an_empty_one(tmp_path: Path, pictures: list[str]) -> 
     a, b, c, d, *_ = pictures
     rows = [pair(a, b, None, id="null"), pair(b, c, " \n", id="blank"), pair(c, d, float("nan"), id="nan")]
     path = listed(tmp_path, *rows, {"id": "absent", "source_image": a, "edited_image": d})
-    found = by_input(planner(path, tmp_path / "cache"))
+    found = by_input(planner(path, tmp_path / "cache", share=1.0))
     assert {id: plan.pair and plan.pair.instruction for id, plan in found.items()} == dict.fromkeys(found, "")
     assert len(found) == 4
 
@@ -218,7 +218,7 @@ def test_a_table_gives_the_same_pairs(tmp_path: Path, pictures: list[str], form:
     for plan in table.values():
         assert plan.pair is not None
         assert all(image_bytes(image) for image in plan.pair.images)  # its digest is checked
-    assert Pairs.open(str(tmp_path / "pairs.parquet"), str(tmp_path / "cache")).report is None
+    assert Pairs.open(str(tmp_path / "pairs.parquet"), str(tmp_path / "cache")).report.already
 
 
 def test_a_list_and_its_images_may_lie_on_a_bucket(tmp_path: Path, pictures: list[str]) -> None:
@@ -232,7 +232,7 @@ def test_a_list_and_its_images_may_lie_on_a_bucket(tmp_path: Path, pictures: lis
     found = by_input(planner(f"{folder}/pairs.jsonl", tmp_path / "cache"))
     sources = {id: plan.pair.source.uri for id, plan in found.items() if plan.pair}
     assert sources == {"relative": f"{folder}/{pictures[0]}", "full": f"{folder}/{pictures[1]}"}
-    assert Pairs.open(f"{folder}/pairs.jsonl", str(tmp_path / "cache")).report is None
+    assert Pairs.open(f"{folder}/pairs.jsonl", str(tmp_path / "cache")).report.already
 
 
 def test_a_rerun_reads_no_image(tmp_path: Path, pictures: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,9 +244,9 @@ def test_a_rerun_reads_no_image(tmp_path: Path, pictures: list[str], monkeypatch
     plain = paths.read_bytes
     monkeypatch.setattr(paths, "read_bytes", lambda uri: (read.append(uri), plain(uri))[1])
     again = Pairs.open(path, str(tmp_path / "cache"))
-    assert (read, again.report, again.digest) == ([], None, first.digest)
+    assert (read, again.report.already, again.digest) == ([], True, first.digest)
     for other in (Pairs.open(first.path, str(tmp_path / "other")), pickle.loads(pickle.dumps(first))):
-        assert (read, other.report, other.digest, len(other)) == ([], None, first.digest, 2)
+        assert (read, other.report.already, other.digest, len(other)) == ([], True, first.digest, 2)
     (tmp_path / pictures[2]).write_bytes((tmp_path / pictures[3]).read_bytes() + b"\0")
     changed = Pairs.open(path, str(tmp_path / "cache"))
     assert len(set(read)) == 3
