@@ -17,6 +17,7 @@ from pipelines.processes import Workers
 from pipelines.shares import Share
 from pools.input_index import InputReport
 from schemas.errors import InputError, InterruptedRun, PlumblineError, error_of
+from storage import paths
 
 POLL = 0.25
 OFFLINE = "offline"
@@ -120,7 +121,8 @@ def _left_out(report: Any) -> str:
     if isinstance(report, InputReport):
         unusable = sum(report.reasons.values())
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
-        said = f"input: {report.rows:,} rows, {unusable:,} cannot be used: {reasons} (see {report.problems_file})"
+        said = f"input: {report.rows:,} rows, {unusable:,} cannot be used: {reasons}"
+        said += f" (see {report.problems_file})" if paths.exists(report.problems_file) else ""
         return said if unusable else ""
     said = f"pool: {report.indexed:,} references, {len(report.problems):,} left out (see {report.problems_file})"
     return said if report.problems else ""

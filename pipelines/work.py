@@ -85,7 +85,7 @@ def doubts(work: Work) -> list[str]:
     said = [f"input: {note}" for note in getattr(work.input.report, "notes", ())]
     if empty:
         said.append(
-            f"splits: {' and '.join(empty)} get{'s' * (len(empty) == 1)} no plan: what belongs together stays in one "
-            "split, chosen by a hash; give more rows, another share or another seed"
+            f"splits: {' and '.join(empty)} get{'s' * (len(empty) == 1)} no plan: there is too little for its share, "
+            "or what belongs together fell into another split; give more rows, another share or another seed"
         )
     return said

@@ -88,7 +88,7 @@ class InputList:
         return int(self._batch.num_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self._cache_dir, self.report, self.spec)
+        return type(self), (self.path, self._cache_dir, None, self.spec)
 
     @property
     def problems(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from pools.lookalikes import listed, lookalikes
 from pools.rows import parent
 from schemas.errors import InputError
 from storage import paths
+from storage.remote_errors import as_os_errors
 
 LONGEST = 20_000
 MOST_COLUMNS = 200
@@ -202,11 +204,7 @@ def _fields(
 
 
 def _lines(source: str, form: Form, seen: dict[str, None]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        file = paths.open_read(source)
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read ({error}); name a file of JSON lines") from error
-    with file:
+    with _readable(source), paths.open_read(source) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -226,12 +224,22 @@ def _lines(source: str, form: Form, seen: dict[str, None]) -> Iterator[tuple[int
         raise _lacks(source, form, lacking, list(seen), "no row has")
 
 
+@contextmanager
+def _readable(source: str) -> Iterator[None]:
+    """What reading a JSONL raises, when it is opened or later, as a line for its user."""
+    try:
+        with as_os_errors(source):
+            yield
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error}); name a file of JSON lines") from error
+
+
 def _table(source: str, form: Form, contents: bool, seen: dict[str, None]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with paths.open_read(source) as file:
+        with paths.open_read(source) as file, as_os_errors(source):
             table = pq.ParquetFile(file)
             schema = table.schema_arrow
             seen |= dict.fromkeys(schema.names)

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, BinaryIO, cast
 
 from schemas.errors import InputError
+from storage.remote_errors import as_os_errors
 
 BLOCK = 1 << 20
 _TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d{1,9})-\d+\.tmp$")
@@ -61,7 +62,8 @@ def open_read(uri: str) -> BinaryIO:
     if not is_remote(uri):
         return open(_local(uri), "rb")
     fs, path = _filesystem(uri)
-    return cast(BinaryIO, fs.open(path, "rb"))
+    with as_os_errors(uri):
+        return cast(BinaryIO, fs.open(path, "rb"))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -74,7 +76,8 @@ def read_bytes(uri: str) -> bytes:
         with open(_local(uri), "rb") as file:
             return file.read()
     fs, path = _filesystem(uri)
-    return cast(bytes, fs.cat_file(path))
+    with as_os_errors(uri):
+        return cast(bytes, fs.cat_file(path))
 
 
 def read_range(uri: str, start: int, count: int) -> bytes:
@@ -88,7 +91,8 @@ def read_range(uri: str, start: int, count: int) -> bytes:
             file.seek(start)
             return file.read(count)
     fs, path = _filesystem(uri)
-    return cast(bytes, fs.cat_file(path, start=start, end=start + count))
+    with as_os_errors(uri):
+        return cast(bytes, fs.cat_file(path, start=start, end=start + count))
 
 
 def exists(uri: str) -> bool:
@@ -96,7 +100,8 @@ def exists(uri: str) -> bool:
     if not is_remote(uri):
         return os.path.exists(_local(uri))
     fs, path = _filesystem(uri)
-    return bool(fs.exists(path))
+    with as_os_errors(uri):
+        return bool(fs.exists(path))
 
 
 def size(uri: str) -> int:
@@ -108,7 +113,8 @@ def size(uri: str) -> int:
     if not is_remote(uri):
         return os.stat(_local(uri)).st_size
     fs, path = _filesystem(uri)
-    return int(fs.size(path))
+    with as_os_errors(uri):
+        return int(fs.size(path))
 
 
 def age(uri: str) -> float:
@@ -152,7 +158,7 @@ def sha256_file(uri: str) -> str:
     """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(BLOCK))
-    with open_read(uri) as file:
+    with open_read(uri) as file, as_os_errors(uri):
         # `readinto` is missing from BinaryIO's protocol, though every binary file has it.
         while count := cast(Any, file).readinto(buffer):
             digest.update(buffer[:count])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pools.prompts_file import PromptPlanner, Prompts
+from pools.splits import same_text
 from schemas.errors import InputError
 from schemas.labels import PromptPlan
 from storage.references import image_bytes
@@ -104,3 +105,8 @@ def test_splits_share_neither_prompt_nor_image(
         for key in (plan.prompt.lower(), plan.image and plan.image.sha256):
             assert seen.setdefault(key or plan.id, plan.split) == plan.split
     assert len(found) == len(rows)
+
+
+def test_prompts_that_casefold_alike_are_in_one_split_and_are_one_subject() -> None:
+    assert same_text(" GROSSE\n  Straße ") == same_text("große strasse")
+    assert same_text("a cat") != same_text("acat")

@@ -12,6 +12,7 @@ from shards.commit import write_shard
 from shards.manifest import write_manifest, write_run
 from shards.names import ShardName
 from shards.rejects import rejected_drafts, rejections, reopen, worth_another_try
+from shards.tables import read_rejects
 
 
 def a_run(out: Path) -> list[ShardName]:
@@ -53,3 +54,15 @@ def test_a_folder_without_a_finished_shard_is_named(tmp_path: Path) -> None:
     write_run(str(tmp_path), {"dataset": "realign", "shards": {"train": 1}})
     with pytest.raises(InputError, match="no shard is finished yet"):
         list(rejections(str(tmp_path)))
+
+
+def test_an_output_of_before_there_was_an_input_id_is_still_read(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    (name, *_) = a_run(tmp_path)
+    table = pq.read_table(tmp_path / name.rejects)
+    assert "input_id" in table.column_names
+    pq.write_table(table.drop_columns(["input_id"]), tmp_path / name.rejects)
+    assert [row["input_id"] for _, row in rejections(str(tmp_path))] == [""] * 3
+    assert read_rejects((tmp_path / name.rejects).read_bytes())[1][0]["input_id"] == ""
+    assert "input_id" not in read_rejects((tmp_path / name.rejects).read_bytes(), ["id"])[1][0]
