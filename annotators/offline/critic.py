@@ -8,15 +8,11 @@ from __future__ import annotations
 
 from annotators.offline.changes import Change, Differences
 from annotators.offline.edit_request import asked
-from annotators.offline.matching import found_for, wanted_changes
+from annotators.offline.matching import MET, found_for, wanted_changes
 
 SIGNIFICANT = 0.006
 """The share of the picture from which an unasked-for change is significant rather than minor."""
 _SPECK = 0.0008
-_MET = 3
-"""The Execution of a clause from which what fits it counts as its doing; below, it is a change nobody asked for."""
-_MOVES = ("move", "swap", "turn")
-"""Where these are asked for, what went the wrong way is still the thing that was to go."""
 _HIDES = 0.08
 """The share of the picture that an added thing may hide without that counting as a change of its own."""
 _SHOWN = {1: "Nothing asked for is to be seen", 2: "The request is barely followed", 3: "The main intent is met"}
@@ -28,7 +24,7 @@ def execution(instruction: str, d: Differences) -> tuple[int, str]:
 
     Per clause, the change that fits its verb best gives 1 to 5; a named colour, place, direction, size, number or
     thing that is missed bounds it at 2 or 3. Several clauses count by their mean, and no score exceeds the worst
-    clause by more than two. Changes nobody asked for, quality and realism do not count.
+    clause by more than two, nor 3 where a clause is missed. Changes nobody asked for, quality and realism do not count.
     """
     clauses = asked(instruction)
     if not clauses:
@@ -38,6 +34,8 @@ def execution(instruction: str, d: Differences) -> tuple[int, str]:
     verdicts = [found_for(clause, d) for clause in clauses]
     scores = [score for score, _ in verdicts]
     score = min(round(sum(scores) / len(scores)), min(scores) + 2)
+    if min(scores) < MET:
+        score = min(score, MET)  # a part is missing
     reasons = "; ".join(dict.fromkeys(reason for _, reason in verdicts))
     return score, f"{_SHOWN[score]}: {reasons}."
 
@@ -52,11 +50,10 @@ def consistency(instruction: str, d: Differences) -> tuple[int, str]:
     the replaced thing; what touches the requested change.
     """
     clauses = asked(instruction)
-    wide = {c.action for c in clauses} & {"style", "background", "light"}
+    wide = {c.action for c in clauses} & {"style", "background", "light", "grey"}
     if d.overall == "another picture" and not wide:
         return 1, "Hardly anything of the first image is kept."
-    done = [c for c in clauses if found_for(c, d)[0] >= (_MET - 1 if c.action in _MOVES else _MET)]
-    wanted = {id(c) for clause in done for c in wanted_changes(clause, d)}
+    wanted = {id(c) for clause in clauses for c in wanted_changes(clause, d)}
     kept = [c for c in d.changes if id(c) in wanted]
     significant: list[Change] = []
     minor: list[Change] = []
@@ -94,6 +91,8 @@ def _whole_picture(d: Differences, wide: set[str]) -> list[str]:
     found = []
     if d.overall == "restyled" and not wide & {"style", "background"}:
         found.append("the whole image is redrawn")
+    if "colourless" in d.light and not wide - {"background"}:
+        found.append("all colours are gone")
     if d.reframed and d.covered < 0.9:
         found.append("the framing is another")
     return found
@@ -103,7 +102,7 @@ def _excused(change: Change, wanted: list[Change], wide: set[str]) -> bool:
     """Whether one of the exceptions covers a change that was not asked for."""
     if change.kind == "shaded" or change.share < _SPECK:
         return True
-    if "style" in wide or ("light" in wide and change.kind == "recoloured"):
+    if "style" in wide or (wide & {"light", "grey"} and change.kind == "recoloured"):
         return change.kind != "disappeared" or change.share < 4 * SIGNIFICANT
     if "background" in wide:
         return any(w.kind == "scene" for w in wanted) or change.share > 0.2

@@ -6,6 +6,7 @@ a shadow of a hat's size. Pictures of the drawn world are read exactly instead (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,28 @@ def differences(before: Image.Image, after: Image.Image) -> Differences:
     if before.size == after.size and ImageChops.difference(flat(before), flat(after)).getbbox() is None:
         return Differences()
     drawn = toy_differences(before, after)
-    return drawn if drawn is not None else pixel_differences(before, after)
+    if drawn is not None:
+        return drawn
+    if not lost_colour(before, after):
+        return pixel_differences(before, after)
+    # What else differs is told once neither has colours.
+    found = pixel_differences(*(flat(image).convert("L").convert("RGB") for image in (before, after)))
+    return replace(found, light=("colourless", *(word for word in found.light if word in ("brighter", "darker"))))
+
+
+def lost_colour(before: Image.Image, after: Image.Image) -> bool:
+    """Whether a picture in colour became one of greys alone."""
+    import cv2
+
+    chroma = []
+    for image in (before, after):
+        small = np.asarray(flat(image).resize((64, 64), Image.Resampling.BOX), np.float32) / 255
+        chroma.append(np.hypot(*np.moveaxis(cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[..., 1:], -1, 0)))
+    return float(np.quantile(chroma[0], 0.9)) >= _COLOURED and float(np.quantile(chroma[1], 0.98)) < _GREY
+
+
+_COLOURED, _GREY = 8.0, 4.0
+"""Lab chroma that a tenth of a coloured picture has, and that hardly a pixel of a grey one has."""
 
 
 def pixel_differences(before: Image.Image, after: Image.Image) -> Differences:

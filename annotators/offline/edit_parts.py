@@ -155,6 +155,8 @@ def from_differences(d: Differences) -> Edit:
 
 
 def _whole(d: Differences) -> Edit:
+    if "colourless" in d.light:
+        return Edit("style", "the picture", said="Make the whole picture black and white")
     if d.light:
         return Edit("light", "the picture", said=f"Make the whole picture {' and '.join(d.light)}")
     if d.overall in ("restyled", "another picture"):

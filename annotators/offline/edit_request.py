@@ -34,9 +34,20 @@ _WAYS = (
     (r"\babove\b|\bup(?:wards?)?\b|\bhigher\b|\bbehind\b|上|\bon(?: top of)?\b(?! the (?:left|right))", (0, -1)),
     (r"\bbelow\b|\bunder(?:neath)?\b|\bbeneath\b|\bdown(?:wards?)?\b|\blower\b|\bin front of\b|下", (0, 1)),
 )
+_PICTURE = r"(?:it|this|everything|(?:the|this) (?:whole |entire )?(?:image|picture|photo(?:graph)?|scene)(?: to be)?)"
 _VERBS = (
+    (
+        "grey",
+        rf"\b(?:gr[ea]y-?scale|monochrome|desaturate|decolou?ri[sz]e)\b|\bin shades of gr[ea]y\b|黑白"
+        rf"|\b{_PICTURE} (?:(?:in|into|to|fully|completely|all) )*(?:an? )?black[- ]and[- ]white\b"
+        r"|\bblack[- ]and[- ]white (?:photo(?:graph)?|image|picture|film|version)\b"
+        rf"|\b(?:remove|take|drop) (?:all |the )*colou?rs? (?:from|of|out of) {_PICTURE}",
+    ),
     ("swap", r"\bswap the positions?\b|\b(?:swap|switch|exchange)\b.{0,120}\b(?:positions?|places)\b"),
-    ("style", r"\bstyle\b|\banime\b|\bcartoon\b|\bsketch\b|\bwatercolou?r\b|\boil painting\b|风格|漫画|动漫|素描"),
+    (
+        "style",
+        r"\bstyle\b|\banime\b|\bcartoon\b|\bsketch\b|\bwatercolou?r\b|\bsepia\b|\boil painting\b|风格|漫画|动漫|素描",
+    ),
     (
         "text",
         r"\breplace\b(?:\s+\w+){0,4}\s*['\"“‘][^'\"“‘”’]{1,80}['\"”’]|\bfont\b|\b(?:the )?text\b|\bwords\b"
@@ -72,7 +83,7 @@ _VERBS = (
     ),
     ("recolour", r"\b(?:paint|dye|colou?r|recolou?r|tint)\b|颜色"),
 )
-_NO_VERB_FIRST = ("style", "light", "background", "resize")
+_NO_VERB_FIRST = ("grey", "style", "light", "background", "resize")
 _ASKING = re.compile(
     "|".join([p for name, p in _VERBS if name not in _NO_VERB_FIRST] + [r"\b(?:make|change|turn|let)\b"]),
     re.IGNORECASE,
@@ -97,10 +108,12 @@ class Asked:
     """One thing that an instruction asks for.
 
     Attributes:
-        action: add, remove, replace, recolour, move, swap, turn, resize, style, background, light, text or change.
+        action: add, remove, replace, recolour, move, swap, turn, resize, style, background, light, grey (all colour
+            gone), text or change.
         colours: named colours that the result should have; `old_colours` those of what is to change.
         count: how many are named, 0 where no number is.
-        place: one of `changes.PLACES`, or "" where none is named.
+        place: one of `changes.PLACES`, or "" where none is named: where something comes or goes to.
+        old_place: the same, where what is to change stands.
         way: to the right and down, -1 to 1: where something is to move.
         larger: 1 bigger, -1 smaller, 0 not said.
         shapes, old_shapes: things of the drawn world by name: what should be there, and what is to change.
@@ -113,6 +126,7 @@ class Asked:
     old_colours: tuple[str, ...] = ()
     count: int = 0
     place: str = ""
+    old_place: str = ""
     way: tuple[int, int] = (0, 0)
     larger: int = 0
     shapes: tuple[str, ...] = ()
@@ -123,10 +137,15 @@ class Asked:
 
 def asked(instruction: str) -> tuple[Asked, ...]:
     """What an instruction's first 2,000 characters ask for, clause by clause; empty where that is nothing."""
-    text = re.sub(r"\s+", " ", _TO_THE_JUDGE.sub(" . ", instruction[:_LONGEST])).strip(" .")
+    text = of_the_picture(instruction)
     if not re.search(r"\w", text):
         return ()
     return tuple(_clause(c) for c in _clauses(text) if re.search(r"\w\w|[\u4e00-\u9fff]", c))
+
+
+def of_the_picture(text: str) -> str:
+    """The first 2,000 characters on one line, without what is said to the judge."""
+    return re.sub(r"\s+", " ", _TO_THE_JUDGE.sub(" . ", text[:_LONGEST])).strip(" .")
 
 
 def _clauses(text: str) -> list[str]:
@@ -155,6 +174,8 @@ def _clause(text: str) -> Asked:
         old_colours, colours = colours or old_colours, ()
     if action == "background":
         colours = colours or old_colours
+    if action == "grey":
+        old_colours, colours = (), ()
     head = re.split(r"\b(?:on|in|at|to|under|below|above|behind|beside|near|from|of)\b", new)[0] if whole else new
     if action == "add":
         colours = _colours(head) or colours
@@ -170,7 +191,8 @@ def _clause(text: str) -> Asked:
         colours=colours,
         old_colours=old_colours,
         count=_number(count[1]) if count else 0,
-        place=_place(low, action),
+        place=_place(low, action) if action not in _STANDING else "",
+        old_place=_old_place(low, action),
         way=_way(low) if action == "move" else (0, 0),
         larger=_larger(low) if action == "resize" else 0,
         shapes=shapes,
@@ -212,9 +234,28 @@ def _colours(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+_STANDING = ("remove", "replace", "recolour", "change", "text", "turn", "resize")
+_GOING = re.compile(
+    r"^\W*(?:move|shift|relocate|slide|drag)\s+the\s+(?:[\w'-]+\s+){1,4}?"
+    r"((?:in|at|on) the "
+    r"(?:(?:upper|top|lower|bottom)[ -](?:left|right)(?: corner)?|left|right|top|bottom|cent(?:re|er))"
+    r"(?: of the (?:image|picture|photo))?)\b(?! (?:hand )?of\b| hand| side of\b)(?=\s+\w)"
+)
+
+
+def _old_place(low: str, action: str) -> str:
+    """Where what is to change stands: for what is to move, only what is said before where it goes."""
+    if action in _STANDING:
+        return _place(low, action)
+    going = _GOING.match(low) if action == "move" else None
+    return _place(going[1], "change") if going else ""
+
+
 def _place(low: str, action: str) -> str:
     """A named ninth of the picture; "left of" something is none, nor is a direction to move in."""
-    if action not in ("add", "remove", "replace", "recolour", "move", "change"):
+    if action == "move" and (going := _GOING.match(low)):
+        low = low[going.end() :]
+    if action not in ("add", "move", *_STANDING):
         return ""
     corner = re.search(r"\b(upper|top|lower|bottom)[ -](left|right)\b", low)
     if corner:
@@ -230,6 +271,7 @@ def _place(low: str, action: str) -> str:
 
 
 def _way(low: str) -> tuple[int, int]:
+    low = low[going.end() :] if (going := _GOING.match(low)) else low
     rest = re.sub(r"^.*?\b(?:move|shift|put|place|slide|position|drag|relocate)\b", "", low)
     return next((way for pattern, way in _WAYS if re.search(pattern, rest)), (0, 0))
 

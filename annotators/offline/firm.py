@@ -44,7 +44,8 @@ class FirmRules:
             as_jpeg: makes an image answer of a painting and its note.
 
         Raises:
-            FinalError: `bad_request`: another prompt, or facts that lack what it needs.
+            FinalError: `bad_request`: another prompt, or facts that lack what it needs; `not_understood`: a judge's
+                instruction or prompt that the rules cannot read.
             ImageError: an image cannot be read.
         """
         facts = request.facts
@@ -156,7 +157,9 @@ def _pair(facts: Facts) -> EditPair:
 
 def _judged(dimension: str, instruction: str, d: Differences) -> str:
     from annotators.offline.critic import consistency, execution
+    from annotators.offline.understood import refuse_unread_instruction
 
+    refuse_unread_instruction(instruction)
     score, reason = (execution if dimension == "execution" else consistency)(instruction, d)
     return EditJudgement(reasoning=reason[:4000], score=(score,)).text
 
@@ -175,6 +178,7 @@ def _of_image(name: str, facts: Facts) -> str:
     from annotators.offline.picture_quality import quality
     from annotators.offline.planner import plan_of
     from annotators.offline.prompt_judge import following
+    from annotators.offline.understood import refuse_unread_prompt
 
     if name == "planner":
         return str(plan_of(facts.prompt))
@@ -183,4 +187,5 @@ def _of_image(name: str, facts: Facts) -> str:
     image = opened(facts.image)
     if name == "quality":
         return quality(image).text
+    refuse_unread_prompt(facts.prompt)
     return following(image, facts.prompt, facts.checklist if name == "following" else None)

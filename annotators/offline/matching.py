@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from annotators.offline.changes import Change, Differences
+from annotators.offline.changes import Change, Differences, middle
 from annotators.offline.edit_request import Asked
 
 _FITS: dict[str, dict[str, int]] = {
@@ -67,9 +67,19 @@ _GROUNDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Verdict:
+    """How well one change answers a clause.
+
+    Attributes:
+        other: whether what changed is another thing than was named: by its name, its colour or its place.
+    """
+
     score: int
     reason: str
     change: Change | None = None
+    other: bool = False
+
+
+_WHOLE = ("style", "light", "grey")
 
 
 def found_for(clause: Asked, d: Differences) -> tuple[int, str]:
@@ -78,20 +88,26 @@ def found_for(clause: Asked, d: Differences) -> tuple[int, str]:
     return verdict.score, verdict.reason
 
 
+MET = 3
+"""The score of a clause from which what fits it counts as its doing; below, it is a change nobody asked for."""
+_MOVES = ("move", "swap", "turn")
+"""Where these are asked for, what went the wrong way is still the thing that was to go."""
+
+
 def wanted_changes(clause: Asked, d: Differences) -> list[Change]:
-    """The changes that a clause asks for, executed well or badly: they are no breach of consistency."""
-    if clause.action in ("style", "light"):
+    """The changes that a clause asks for, where it is met in the main: they are no breach of consistency.
+
+    What was to go and went the wrong way counts too; what came or went alone, or is another thing, does not.
+    """
+    if clause.action in _WHOLE:
         return []
-    best = _judged(clause, d).change
-    if best is None:
+    verdict = _judged(clause, d)
+    best = verdict.change
+    if best is None or (verdict.score < MET and (verdict.other or not _tried(clause, best, verdict.score, d))):
         return []
     wanted = [best]
-    if clause.action in ("move", "swap") and best.kind in ("appeared", "disappeared", "replaced"):
-        other = {"appeared": ("disappeared", "replaced"), "disappeared": ("appeared", "replaced")}
-        rest = [c for c in d.changes if c is not best and c.kind in other.get(best.kind, ("appeared", "disappeared"))]
-        wanted += rest[:1]
-    if clause.action == "swap" and best.kind == "moved":
-        wanted += [c for c in d.changes if c is not best and c.kind in ("moved", "replaced")][:1]
+    if clause.action in ("move", "swap"):
+        wanted += [c for c in d.changes if _goes_with(clause, best, c)][:1]
     if clause.action in ("replace", "recolour", "text", "background"):
         # What was one thing may be seen as several places: the two sides of a curtain.
         kinds = ("replaced", "recoloured", "disappeared", "appeared", "reshaped")
@@ -100,12 +116,33 @@ def wanted_changes(clause: Asked, d: Differences) -> list[Change]:
     return wanted
 
 
+def _tried(clause: Asked, best: Change, score: int, d: Differences) -> bool:
+    """Whether a clause that is hardly met was still about this change."""
+    if score < MET - 1:
+        return False
+    if clause.action in ("move", "swap") and best.kind in ("appeared", "disappeared", "replaced"):
+        return any(_goes_with(clause, best, c) for c in d.changes)
+    return clause.action in _MOVES or d.exact
+
+
+def _goes_with(clause: Asked, best: Change, c: Change) -> bool:
+    """Whether another change is the other half of a move, or the other thing of a swap."""
+    if c is best:
+        return False
+    if best.kind == "moved":
+        return clause.action == "swap" and c.kind in ("moved", "replaced")
+    halves = {"appeared": ("disappeared", "replaced"), "disappeared": ("appeared", "replaced")}
+    return c.kind in halves.get(
+        best.kind, ("appeared", "disappeared", "moved") + ("replaced",) * (clause.action == "swap")
+    )
+
+
 def _overlap(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
     return bool(a and b and a[0] in b and b[0] in a)
 
 
 def _judged(clause: Asked, d: Differences) -> Verdict:
-    if clause.action in ("style", "light"):
+    if clause.action in _WHOLE:
         return _whole(clause, d)
     fits = (_DRAWN if d.exact else _FITS).get(clause.action, _FITS["change"])
     verdicts = [_of_change(clause, c, fits[c.kind], d) for c in d.changes if c.kind in fits]
@@ -119,7 +156,11 @@ def _judged(clause: Asked, d: Differences) -> Verdict:
 
 
 def _whole(clause: Asked, d: Differences) -> Verdict:
-    """Style and light, which concern the whole picture."""
+    """Style, light and the loss of colour, which concern the whole picture."""
+    if clause.action == "grey":
+        if "colourless" in d.light:
+            return Verdict(5, "the whole picture lost its colours")
+        return Verdict(2 if d.overall == "relit" else 1, "the picture still has its colours")
     if clause.action == "style":
         if d.overall == "restyled":
             return Verdict(5, "the whole picture is drawn otherwise while its layout is kept")
@@ -146,17 +187,19 @@ def _light_fits(clause: Asked, d: Differences) -> bool:
 def _of_change(clause: Asked, change: Change, fit: int, d: Differences) -> Verdict:
     """One change against one clause: the verb's fit, bounded by every detail that is missed."""
     told = f"{change.name or 'something'} {change.kind} ({change.to_place or change.place})"
-    bound, misses = 5, []
-    for limit, miss in (
+    other = [*_old_colour_misses(clause, change, d), *_old_name_misses(clause, change, d), *_old_place(clause, change)]
+    missed = [
         *_colour_misses(clause, change, d),
+        *other,
         *_name_misses(clause, change, d),
         *_place_misses(clause, change),
         *_count_misses(clause, change, d),
-    ):
-        bound = min(bound, limit)
-        misses.append(miss)
-    score = max(1, min(fit, bound) - (1 if len(misses) > 1 else 0))
-    return Verdict(score, ", but ".join([told, *misses]), change)
+        *_swap_misses(clause, change, d),
+    ]
+    bound = min((limit for limit, _ in missed), default=5)
+    score = max(1, min(fit, bound) - (1 if len(missed) > 1 else 0))
+    another = any(limit <= 2 for limit, _ in other)
+    return Verdict(score, ", but ".join([told, *(miss for _, miss in missed)]), change, another)
 
 
 def _colour_misses(clause: Asked, change: Change, d: Differences) -> list[tuple[int, str]]:
@@ -166,11 +209,15 @@ def _colour_misses(clause: Asked, change: Change, d: Differences) -> list[tuple[
         if seen and not any(_is(c, seen, exact=d.exact) for c in clause.colours):
             limit = 2 if clause.action in ("recolour", "background") else 3
             out.append((limit, f"not in {' or '.join(clause.colours)}"))
-    if clause.old_colours and change.before and clause.action in _OLD_ONES:
-        same = any(_is(c, change.before, exact=d.exact) for c in clause.old_colours)
-        if not same:
-            out.append((2 if d.exact else 4, f"what changed was not {' or '.join(clause.old_colours)}"))
     return out
+
+
+def _old_colour_misses(clause: Asked, change: Change, d: Differences) -> list[tuple[int, str]]:
+    if not (clause.old_colours and change.before and clause.action in _OLD_ONES):
+        return []
+    if any(_is(c, change.before, exact=d.exact) for c in clause.old_colours):
+        return []
+    return [(2 if d.exact else 4, f"what changed was not {' or '.join(clause.old_colours)}")]
 
 
 _OLD_ONES = ("remove", "move", "replace", "recolour", "turn", "resize")
@@ -190,18 +237,53 @@ def _name_misses(clause: Asked, change: Change, d: Differences) -> list[tuple[in
         return []
     out = []
     new = (change.new_name or change.name).split()[-1:]
-    old = change.name.split()[-1:]
     if clause.shapes and clause.action in ("add", "replace") and new and new[0] not in clause.shapes:
         out.append((2, "another thing than was asked for"))
-    if clause.old_shapes and old and old[0] not in clause.old_shapes:
-        out.append((2, "another thing changed than was asked for"))
     return out
+
+
+def _old_name_misses(clause: Asked, change: Change, d: Differences) -> list[tuple[int, str]]:
+    old = change.name.split()[-1:]
+    if d.exact and change.kind != "scene" and clause.old_shapes and old and old[0] not in clause.old_shapes:
+        return [(2, "another thing changed than was asked for")]
+    return []
+
+
+def _old_place(clause: Asked, change: Change) -> list[tuple[int, str]]:
+    if _elsewhere(clause, change):
+        return [(2, f"it is not what stands at the place that was named ({clause.old_place})")]
+    return []
+
+
+def _elsewhere(clause: Asked, change: Change) -> bool:
+    """Whether what changed lies clearly off the place by which the thing to change was told apart."""
+    (x, y), (left, top, right, bottom) = middle(change.box), change.box
+    wide, high = right - left > _WIDE, bottom - top > _WIDE
+    words = set(clause.old_place.split())
+    return (
+        (not wide and (("left" in words and x > _MIDDLE) or ("right" in words and x < 1 - _MIDDLE)))
+        or (not high and bool(words & {"upper", "top"}) and y > _MIDDLE)
+        or (not high and bool(words & {"lower", "bottom"}) and y < 1 - _MIDDLE)
+        or ("centre" in words and not (wide or high) and max(abs(x - 0.5), abs(y - 0.5)) > 0.3)
+    )
+
+
+_MIDDLE = 0.45
+"""As a share of the picture's side: what has its middle beyond is no longer on the left, or at the top."""
+_WIDE = 0.6
+
+
+def _swap_misses(clause: Asked, change: Change, d: Differences) -> list[tuple[int, str]]:
+    if clause.action != "swap" or any(_goes_with(clause, change, c) for c in d.changes):
+        return []
+    return [(1 if change.kind in ("appeared", "disappeared") else 2, "no second thing went the other way")]
 
 
 def _place_misses(clause: Asked, change: Change) -> list[tuple[int, str]]:
     out = []
-    if clause.place and not _meets(clause.place, change.to_place or change.place):
-        out.append((3, f"not at the place that was named ({clause.place})"))
+    named = clause.place or (clause.old_place if not _elsewhere(clause, change) and not change.to else "")
+    if named and not _meets(named, change.to_place or change.place):
+        out.append((3, f"not at the place that was named ({named})"))
     if clause.way != (0, 0) and change.kind == "moved":
         along = change.shift[0] * clause.way[0] + change.shift[1] * clause.way[1]
         if along < -0.04:

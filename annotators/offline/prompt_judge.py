@@ -4,9 +4,9 @@ On a picture of the drawn world every answer is read from its pixels: which thin
 light. On any other picture pixels tell only colours, brightness and whether there is colour at all; whatever else is
 asked is `partly met`, because rules cannot see it, and the answer says so: an honest baseline, not a critic.
 
-The rating follows from the verdicts alone: 5 where all are met, 1 where none is met or less than an eighth, else by
-the share met (a partly met one counts half): 4 from 0.75, 3 from 0.45, else 2; and 2 at most
-where more than half of the main subjects are missing.
+The rating follows from the verdicts alone: 5 where all are met, 1 where less than an eighth is, else by the share met
+(a partly met one counts half): 4 from 0.75, 3 from 0.45, else 2; and 2 at most where more than half of the main
+subjects are missing. Where `schemas.following.contradiction` rules that out, it is the nearest rating allowed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from annotators.offline.planner import plan_of
 from annotators.offline.prompt_painter import at_place, stands
 from annotators.offline.prompt_reading import Asking, Subject, asking, plural
 from schemas.checklists import NEGATIVE, Checklist, Criterion
-from schemas.following import Mark
+from schemas.following import Mark, contradiction
+from schemas.judgements import SCALE
 from toyworld.world import PLACES, PLAIN, Picture, Thing
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def following(image: Image.Image, prompt: str, checklist: Checklist | None = Non
     sight = seen(image, prompt)
     told = [_criterion(c, sight) for c in plan.criteria]
     marks = [mark for mark, _ in told]
-    rating = rating_from(marks, [m for m, c in zip(marks, plan.criteria, strict=True) if "Subject" in c.name])
+    main = [m for m, c in zip(marks, plan.criteria, strict=True) if "Subject" in c.name]
+    rating = rating_from(marks, main, negative=bool(plan.negative))
     lines = ["I go through the plan point by point."]
     for number, (criterion, (mark, said)) in enumerate(zip(plan.criteria, told, strict=True), 1):
         lines.append(f"{number}. [{_plain(criterion.name)}]: {said}. Verdict: {mark}")
@@ -82,18 +84,23 @@ def following(image: Image.Image, prompt: str, checklist: Checklist | None = Non
     return "\n".join([*lines, f"Final Alignment Rating: {rating}", f"\\boxed{{{rating}}}"])
 
 
-def rating_from(marks: Sequence[Mark], subjects: Sequence[Mark] = ()) -> int:
+def rating_from(marks: Sequence[Mark], subjects: Sequence[Mark] = (), *, negative: bool = False) -> int:
     """1 to 5 by the rule that the module states.
 
     Args:
         subjects: those of the criteria that are the main subjects; the first criterion where there are none.
+        negative: whether the last verdict is that of the negative constraints.
     """
+    first = _by_share(marks, subjects or marks[:1])
+    return min((r for r in SCALE if not contradiction(r, marks, negative)), key=lambda r: (abs(r - first), r))
+
+
+def _by_share(marks: Sequence[Mark], main: Sequence[Mark]) -> int:
     share = sum({Mark.MET: 1.0, Mark.PARTLY: 0.5, Mark.NOT_MET: 0.0}[m] for m in marks) / len(marks)
     if share == 1:
         return 5
     if share < 0.125:
         return 1
-    main = subjects or marks[:1]
     if share < 0.45 or 2 * sum(m is Mark.NOT_MET for m in main) > len(main):
         return 2
     return 4 if share >= 0.75 else 3

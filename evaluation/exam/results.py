@@ -217,11 +217,12 @@ _DENIAL = re.compile(
     | unchanged | indistinguishable | do(?:es)?\ not\ differ | did\ not\ change | (?:is|are)\ not\ different )\b"""
 )
 _NOUGHT = re.compile(r"\b(?:none|nothing|no|n/a)\b", re.IGNORECASE)
-_CATEGORIES = frozenset(
-    "quantity number shape form texture surface position layout category found to report and or".split()
-)
-_NEUTRAL = _CATEGORIES | frozenset(
-    """
+_WORDS = re.compile(r"[\w']+")
+_CATEGORIES = {
+    *_WORDS.findall("quantity number shape form texture surface position layout category found to report and or")
+}
+_NEUTRAL = _CATEGORIES | {
+    *_WORDS.findall("""
     a all an any apparent appear are as at be been between both by can clearly completely content contents could
     detail details detectable discernible do does each element elements entirely every everything exactly fully for
     from has have here i image images in is it look looks noticeable object objects obvious of one other's perceptible
@@ -229,18 +230,18 @@ _NEUTRAL = _CATEGORIES | frozenset(
     respects scene scenes see seem seems shapes show shows significant stays subject subjects surfaces textures that
     the their them there these they this those two visible visually was way were with among first second background
     observed pixel noted style lighting light
-    """.split()
-)
+    """)
+}
 _LISTED = re.compile(r"^\s*(?:\*\*)?(?:\d{1,2}[.)]|[-*•])\s+")
 
 
 def reports_difference(report: str) -> bool:
     """Whether a report, in either of its two texts, names a difference: any sentence or listed item that is no denial.
 
-    A denial is `Both images look the same.`, `No visible differences.`, `1. Quantity: none` and the like: words that say
-    that nothing differs, and besides them only such as name the images and the four categories. "There is no car in the
-    second image" denies a car, not a difference. Not looked at: sentences beside a list, and an obvious part that tells
-    the same of both images.
+    A denial is `Both images look the same.`, `No visible differences.`, `1. Quantity: none` and the like: words that
+    say that nothing differs, and besides them only such as name the images and the four categories. "There is no car
+    in the second image" denies a car, not a difference. Not looked at: sentences beside a list, and an obvious part
+    that tells the same of both images.
     """
     obvious, header, detailed = report.rpartition("\nDetailed Differences:\n")
     told = obvious.removeprefix("Obvious Differences:") if header else ""
@@ -263,7 +264,7 @@ def _denied(sentence: str) -> bool:
     """Whether a sentence says that nothing differs, and nothing else."""
     for denial, besides in ((_DENIAL, _NEUTRAL), (_NOUGHT, _CATEGORIES)):
         rest, denials = denial.subn(" ", sentence)
-        if denials and set(re.findall(r"[\w']+", rest.lower())) <= besides:
+        if denials and set(_WORDS.findall(rest.lower())) <= besides:
             return True
     return False
 

@@ -220,6 +220,65 @@ class TestWordsToTheJudge:
         assert consistency(injected, found) == consistency(INSTRUCTION, found)
 
 
+class TestWhatNobodyAskedFor:
+    """A change that is no doing of the request counts, however low Execution is."""
+
+    BOWL = report(appeared("green"))
+    CIRCLE = report(Change("recoloured", (0.4, 0.4, 0.6, 0.6), 0.03, ("red",), ("blue",)))
+
+    @pytest.mark.parametrize(
+        "instruction", ["Swap the positions of the red lamp and the clock.", "Move the red lamp to the left."]
+    )
+    def test_what_came_is_neither_swapped_nor_moved(self, instruction: str) -> None:
+        assert execution(instruction, self.BOWL)[0] <= 2 and consistency(instruction, self.BOWL)[0] == 4
+
+    def test_a_swap_takes_two(self) -> None:
+        there = Change("moved", UPPER_LEFT, 0.02, ("red",), ("red",), to=RIGHT)
+        back = Change("moved", RIGHT, 0.02, ("white",), ("white",), to=UPPER_LEFT)
+        instruction = "Swap the positions of the red lamp and the clock."
+        assert execution(instruction, report(there))[0] == 2
+        assert execution(instruction, report(there, back))[0] == 5
+        assert consistency(instruction, report(there, back))[0] == 5
+
+    def test_a_thing_that_stands_elsewhere_is_another(self) -> None:
+        wrong, right = (f"Paint the stool in the {p} blue." for p in ("upper left corner", "centre"))
+        assert execution(wrong, self.CIRCLE)[0] <= 2 and consistency(wrong, self.CIRCLE)[0] == 4
+        assert execution(right, self.CIRCLE)[0] == 5 and consistency(right, self.CIRCLE)[0] == 5
+
+    def test_another_thing_that_moved_is_not_the_one_asked_for(self) -> None:
+        moved = differences(
+            render(BEFORE, 256), render(BEFORE.with_things([RED_CAR, replace(TREE, place="top right")]), 256)
+        )
+        assert execution("Move the red car to the right.", moved)[0] <= 2
+        assert consistency("Move the red car to the right.", moved)[0] == 4
+
+
+class TestColourLost:
+    @pytest.fixture(scope="class")
+    def photo(self, test_data: Path) -> Image.Image:
+        return Image.open(next(iter(sorted((test_data / "edit_pairs" / "images").glob("whatsup*"))))).convert("RGB")
+
+    @pytest.mark.parametrize(
+        "wish", ["Make it black and white.", "Convert the photo to greyscale.", "Make it monochrome"]
+    )
+    def test_black_and_white(self, photo: Image.Image, wish: str) -> None:
+        grey = differences(photo, photo.convert("L").convert("RGB"))
+        assert execution(wish, grey)[0] == 5 and consistency(wish, grey)[0] == 5
+        assert execution(wish, differences(photo, photo.point(lambda v: min(255, int(v * 1.3)))))[0] <= 2
+        assert consistency("Add a red ball", grey)[0] == 4
+
+    @pytest.mark.parametrize(
+        ("instruction", "action"),
+        [
+            ("Add a black and white cat", "add"),
+            ("Make the cow black and white", "recolour"),
+            ("turn it sepia", "style"),
+        ],
+    )
+    def test_only_the_whole_picture(self, instruction: str, action: str) -> None:
+        assert asked(instruction)[0].action == action
+
+
 class TestDrawnWorld:
     """Exact truth: the edit that was asked for is a five, and each way of missing it is at most a two or a three."""
 
