@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: help setup demo test lint format bench bench-annotate soak clean
+.PHONY: help setup demo test lint format bench bench-annotate bench-clip soak clean
 
 help:
 	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    format, lint, types and the import contract"
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
 	@echo "make bench-annotate   the same for calls: installs the peers in .bench/ first"
+	@echo "make bench-clip   CLIP beside its bare forward pass and its peers"
 
 setup: $(READY)
 
@@ -48,6 +49,10 @@ bench: $(READY)
 bench-annotate: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check psutil
 	$(BIN)/python -m benchmarks.annotate
+
+bench-clip: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check psutil
+	$(BIN)/python -m benchmarks.clip
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
