@@ -15,8 +15,10 @@ from shards.commit import ShardSample, write_shard
 from shards.manifest import write_manifest, write_run
 from shards.names import names_of
 from shards.reader import read_samples
-from storage.images import decode, encode_jpeg
+from shards.tables import Column
+from storage.images import decode, encode_jpeg, phash
 
+_COLUMNS: tuple[Column, ...] = (("task", "string"), ("instruction", "string"), ("target_phash", "string"))
 SECRET = b"PLANTED-WHEREABOUTS"
 """Stands in every kind of metadata that is planted, so that one search finds whatever is left of it."""
 
@@ -108,26 +110,39 @@ def small_output(source: Path, out: Path, rng: random.Random, leak: str = "") ->
         shutil.rmtree(out)
     every = {split: list(read_samples(str(source), split)) for split in ("train", "test")}
     chosen = {"train": rng.sample(every["train"], 20), "test": rng.sample(every["test"], 6)}
-    samples = {split: [_written(s.json, s.images) for s in found] for split, found in chosen.items()}
+    samples = {split: [written(s.json, s.images) for s in found] for split, found in chosen.items()}
     if leak:
         view, images = dict(chosen["train"][0].json), dict(chosen["train"][0].images)
         view |= {"id": f"{rng.getrandbits(128):032x}", "split": "test"}
         if leak == "saved again":
             images = {name: encode_jpeg(decode(data), 85) for name, data in images.items()}
             view["references"] = [{**r, "id": f"{rng.getrandbits(256):064x}"} for r in view["references"]]
-        samples["test"].append(_written(view, images))
-    run = {"dataset": "realign", "shards": {"train": 1, "test": 1}}
-    run_hash = write_run(str(out), run)
-    for name in names_of({"train": 1, "test": 1}):
+        samples["test"].append(written(view, images))
+    write_output(out, samples)
+
+
+def write_output(out: Path, samples: dict[str, list[ShardSample]]) -> None:
+    """A finished output of one shard per split."""
+    shards = dict.fromkeys(samples, 1)
+    run_hash = write_run(str(out), {"dataset": "realign", "shards": shards})
+    for name in names_of(shards):
         of_split = samples[name.split]
-        write_shard(str(out), name, of_split, [], run_hash=run_hash, planned=len(of_split))
+        count = len(of_split)
+        write_shard(str(out), name, of_split, [], run_hash=run_hash, planned=count, columns=_COLUMNS)
     write_manifest(str(out))
 
 
-def _written(view: dict[str, Any], images: dict[str, bytes]) -> ShardSample:
+def written(view: dict[str, Any], images: dict[str, bytes]) -> ShardSample:
+    """A sample as a shard takes it, from its JSON and its images."""
     members: list[tuple[str, bytes]] = [(f"{name}.jpg", data) for name, data in sorted(images.items())]
     members.append(("json", json.dumps(view, ensure_ascii=False).encode()))
-    return ShardSample(view["id"], members, subjects=tuple(dict.fromkeys(r["id"] for r in view["references"])))
+    subjects = tuple(dict.fromkeys(r["id"] for r in view["references"]))
+    columns = {
+        "task": view["task"],
+        "instruction": view["instruction"],
+        "target_phash": phash(decode(images["target"])),
+    }
+    return ShardSample(view["id"], members, columns, subjects)
 
 
 def with_whereabouts(data: bytes, kind: str) -> bytes:

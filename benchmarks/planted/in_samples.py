@@ -281,7 +281,8 @@ def _redrawn(sample: Sample, ground: Ground, attribute: str) -> Sample | None:
     known = _HUES if attribute == "colour" else SHAPES
     avoided = {getattr(thing, attribute) for thing in (*meant.picture.things, *base)}
     things = list(meant.picture.things)
-    things[n] = replace(things[n], **{attribute: ground.rng.choice([name for name in known if name not in avoided])})
+    other = ground.rng.choice([name for name in known if name not in avoided])
+    things[n] = replace(things[n], colour=other) if attribute == "colour" else replace(things[n], shape=other)
     wrong: Picture = meant.picture.with_things(things)
     return sample.changed(target=_saved(render(wrong, sample.target.width, sample.target.height), ground, quality=95))
 

@@ -52,7 +52,8 @@ def missing(world: World, check: str) -> str:
 
 
 def _planted(world: World, defect: Defect, most: int) -> Planted:
-    samples, clean = [], []
+    samples: list[Sample] = []
+    clean: list[int] = []
     order = random.Random(defect.name).sample(range(len(world.samples)), len(world.samples))
     for n in order:
         if len(samples) == most:

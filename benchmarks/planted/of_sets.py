@@ -1,28 +1,39 @@
-"""What is found of defects that only the whole dataset shows: near-duplicates, and overlaps with a benchmark."""
+"""What `contamination` finds of defects that only the whole dataset shows: near-duplicates, and leaked benchmarks."""
 
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.planted.counting import Outcome, Share
+from benchmarks.planted.in_files import write_output, written
 from benchmarks.planted.outputs import World
-from filters.near_duplicates import near_by_hash
-from filters.near_hashes import as_hashes, near_matches
-from filters.overlaps import KnownTexts
-from schemas.references import ImageRef
+from pipelines.contamination import EXCLUDED, Checks, contamination
 from storage.references import image_bytes
 
-BITS = 6
-"""At most so many of 64 bits differ: the same picture; a common choice for this kind of hash."""
-HASH = f"perceptual hash (at most {BITS} bits)"
-WORDS = "texts in common (13 words)"
+NEAR = "near-duplicate of another target"
+IMAGE_LEAK, TEXT_LEAK = "benchmark leak: its image is a target", "benchmark leak: its prompt is an instruction"
+SAME, EMBEDDING = "contamination (perceptual hash)", "contamination (embedding, cosine 0.95)"
+WORDS = "contamination (words in common)"
 COPIES = ("saved again at quality 60", "at 60 % of its size", "with 3 % cropped off each side", "10 % lighter")
 
 
+@dataclass(frozen=True)
+class Copies:
+    """Copies of targets, and the addresses of all clean targets, for peers that want to find the copies."""
+
+    world: str
+    defect: str
+    copies: list[bytes]
+    clean: list[str]
+
+
 def copied(data: bytes, how: str) -> bytes:
-    """The picture as somebody else would have it."""
+    """The picture as somebody else would have it; `how` is one of `COPIES`."""
     from PIL import Image, ImageEnhance
 
     from storage.images import decode
@@ -42,51 +53,29 @@ def copied(data: bytes, how: str) -> bytes:
     return out.getvalue()
 
 
-def outcomes(world: World, most: int) -> list[Outcome]:
-    """Near-duplicates of targets, and the leak of a benchmark's images and prompts into the dataset."""
-    half = len(world.samples) // 2
-    benchmark, clean = world.samples[:half], world.samples[half:]
-    copies = [copied(image_bytes(s.target), COPIES[n % 4]) for n, s in enumerate(benchmark[:most])]
-    hashes = [_hash(data) for data in copies]
-    known = [_of(s.target) for s in benchmark]
-    ours = [_of(s.target) for s in clean]
-    texts = [s.instruction for s in benchmark]
+def copies_of(world: World, most: int) -> Copies:
+    """A copy of every target of the first half, `most` at most, in the four ways by turns."""
+    some = world.samples[: len(world.samples) // 2][:most]
+    copies = [copied(image_bytes(s.target), COPIES[n % 4]) for n, s in enumerate(some)]
+    return Copies(world.name, NEAR, copies, [s.target.uri for s in world.samples])
+
+
+def outcomes(world: World, planted: Copies, folder: Path) -> list[Outcome]:
+    """The copies as samples of the dataset, as a benchmark's images, and instructions as a benchmark's prompts."""
+    of = [sample.plan.id for sample in world.samples[: len(planted.copies)]]
+    clean = [sample.plan.id for sample in world.samples[len(world.samples) // 2 :]]
+    texts = [sample.instruction for sample in world.samples[: len(planted.copies)]]
+    near = _with_copies(world, planted, of, folder / f"{world.name}-near")
+    by_embedding = Checks(duplicates=True, distance=None, clip=world.weights) if world.weights else None
     return [
-        _near_duplicates(world, [*known, *ours], hashes),
-        _leak_of_images(world, hashes, known, ours),
-        _leak_of_texts(world, texts, [s.instruction for s in clean], most),
+        _near_duplicates(world, near, of, SAME, Checks(duplicates=True)),
+        *([_near_duplicates(world, near, of, EMBEDDING, by_embedding)] if by_embedding else []),
+        _leak(world, IMAGE_LEAK, SAME, _images(planted, folder / f"{world.name}-benchmark"), of, clean),
+        _leak(world, TEXT_LEAK, WORDS, _prompts(texts, folder / f"{world.name}-prompts.jsonl"), of, clean),
     ]
 
 
-def _near_duplicates(world: World, clean: Sequence[str], copies: Sequence[str]) -> Outcome:
-    gone = near_by_hash([*clean, *copies], BITS)
-    share = Share(sum(len(clean) + n in gone for n in range(len(copies))), len(copies))
-    false = Share(len(near_by_hash(clean, BITS)), len(clean))
-    return Outcome(world.name, "near-duplicate of another target", HASH, share, share, false)
-
-
-def _leak_of_images(world: World, copies: Sequence[str], known: Sequence[str], clean: Sequence[str]) -> Outcome:
-    share = Share(_matching(copies, known), len(copies))
-    false = Share(_matching(clean, known), len(clean))
-    return Outcome(world.name, "benchmark leak: its image is a target", HASH, share, share, false)
-
-
-def _matching(hashes: Sequence[str], known: Sequence[str]) -> int:
-    """How many of `hashes` are near one of `known`."""
-    return len({n for mine, _, _ in near_matches(as_hashes(hashes), as_hashes(known), BITS) for n in mine.tolist()})
-
-
-def _leak_of_texts(world: World, texts: Sequence[str], clean: Sequence[str], most: int) -> Outcome:
-    known = KnownTexts()
-    known.add(texts, "benchmark")
-    rng = random.Random("texts")
-    leaked = [_reworded(text, rng) for text in texts[:most]]
-    share = Share(sum(known.overlap(text) is not None for text in leaked), len(leaked))
-    false = Share(sum(known.overlap(text) is not None for text in clean), len(clean))
-    return Outcome(world.name, "benchmark leak: its prompt is an instruction", WORDS, share, share, false)
-
-
-def _reworded(text: str, rng: random.Random) -> str:
+def reworded(text: str, rng: random.Random) -> str:
     """The prompt in other clothes: capitals, punctuation, or a few words around it."""
     kind = rng.randrange(3)
     if kind == 0:
@@ -96,11 +85,56 @@ def _reworded(text: str, rng: random.Random) -> str:
     return f"Please do this for me: {text} Thank you."
 
 
-def _of(image: ImageRef) -> str:
-    return _hash(image_bytes(image))
+def _with_copies(world: World, planted: Copies, of: Sequence[str], out: Path) -> Path:
+    """An output of all the world's samples and, for each copy, a twin that has it as its target."""
+    from shards.reader import read_samples
+
+    clean = [s for split in ("train", "test") if _has(world, split) for s in read_samples(str(world.out), split)]
+    images = {sample.id: sample for sample in clean}
+    samples = [written({**s.json, "split": "train"}, s.images) for s in clean]
+    for n, (key, data) in enumerate(zip(of, planted.copies, strict=True)):
+        view = {**images[key].json, "id": _twin(n), "split": "train"}
+        samples.append(written(view, {**images[key].images, "target": data}))
+    write_output(out, {"train": samples})
+    return out
 
 
-def _hash(data: bytes) -> str:
-    from storage.images import decode, phash
+def _twin(number: int) -> str:
+    return f"{number:032x}"
 
-    return phash(decode(data))
+
+def _near_duplicates(world: World, near: Path, of: Sequence[str], check: str, checks: Checks) -> Outcome:
+    # Of two that are alike either may be the one that goes.
+    gone = _excluded(near, [], checks)
+    share = Share(sum(_twin(n) in gone or key in gone for n, key in enumerate(of)), len(of))
+    false = Share(len(_excluded(world.out, [], checks)), len(world.samples))
+    return Outcome(world.name, NEAR, check, share, share, false)
+
+
+def _leak(world: World, defect: str, check: str, benchmark: Path, of: Sequence[str], clean: Sequence[str]) -> Outcome:
+    """The benchmark has what the samples `of` have, and nothing of the clean ones."""
+    gone = _excluded(world.out, [str(benchmark)], Checks())
+    share = Share(len(gone & set(of)), len(of))
+    return Outcome(world.name, defect, check, share, share, Share(len(gone & set(clean)), len(clean)))
+
+
+def _excluded(out: Path, against: list[str], checks: Checks) -> set[str]:
+    contamination(str(out), against, checks)
+    return set((out / EXCLUDED).read_text().split())
+
+
+def _has(world: World, split: str) -> bool:
+    return any(sample.plan.split == split for sample in world.samples)
+
+
+def _images(planted: Copies, folder: Path) -> Path:
+    folder.mkdir()
+    for n, data in enumerate(planted.copies):
+        (folder / f"{n}.jpg").write_bytes(data)
+    return folder
+
+
+def _prompts(texts: Sequence[str], path: Path) -> Path:
+    rng = random.Random("texts")
+    path.write_text("".join(json.dumps({"prompt": reworded(text, rng)}) + "\n" for text in texts))
+    return path

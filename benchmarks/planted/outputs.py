@@ -60,13 +60,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class World:
-    """A clean output, its samples (the first reasoning of each), and the filters of its shipped configuration."""
+    """A clean output, its samples (the first reasoning of each), and the filters of its shipped configuration.
+
+    Attributes:
+        images: a folder for pictures of planted defects.
+        weights: of its CLIP; empty where they are not on this machine.
+    """
 
     name: str
     out: Path
     samples: list[Sample]
     filters: FilterSet
     images: Path
+    weights: str = ""
     _seen: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
     def reasons(self, samples: Sequence[Sample]) -> list[frozenset[str]]:
@@ -138,7 +144,10 @@ def _world(name: str, config: str, folder: Path, changes: dict[str, Any]) -> Wor
     made(tree, f"configs/{config}", out)
     images = folder / f"{name}-images"
     images.mkdir()
-    return World(name, out, samples_of(tree, config, out, images), build(filters), images)
+    built = build(filters)
+    assert filters.clip is not None
+    weights = "" if "clip_text" in built.notes else filters.clip.weights
+    return World(name, out, samples_of(tree, config, out, images), built, images, weights)
 
 
 def _image(tree: dict[str, Any]) -> dict[str, Any]:
