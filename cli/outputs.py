@@ -78,7 +78,7 @@ def _alike(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _tasks(alike: list[dict[str, Any]]) -> str:
-    tasks = ", ".join(dict.fromkeys(str(row["task"]) for row in alike))
+    tasks = ", ".join(sorted({str(row["task"]) for row in alike}))
     return tasks if len(alike) == 1 else f"{len(alike)} rows ({tasks})"
 
 

@@ -58,7 +58,7 @@ def label_sample(
     Args:
         plan: of the row; knows what the list calls its images, for the rejection should one of them fail.
     """
-    names = called(plan) if plan is not None else ("`source_image`", "`edited_image`")[: len(label.images)]
+    names = called(plan) if plan is not None else [""] * len(label.images)
     members: list[tuple[str, Any]] = [
         (f"image_{i}.jpg", partial(_clean, image, output, name))
         for i, (image, name) in enumerate(zip(label.images, names, strict=True), 1)

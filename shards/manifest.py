@@ -180,8 +180,8 @@ def _same_run(uri: str, data: bytes, run: Mapping[str, Any]) -> None:
         raise InputError(f"{uri}: it was changed since the run wrote it; choose another --out")
     if said := _INPUTS.get(key):
         raise InputError(
-            f"{uri}: {said} changed since this folder was begun ({key} = {_short(before)}, now {_short(now)}); choose "
-            "another --out (with the same ledger nothing that was asked before is paid again), or set it back"
+            f"{uri}: {said} changed since this folder was begun ({key} = {str(before)[:8]}, now {str(now)[:8]}); "
+            "choose another --out (with the same ledger nothing that was asked before is paid again), or set it back"
         )
     raise InputError(
         f"{uri}: this folder was begun with {key} = {_short(before)}, not {_short(now)}; "

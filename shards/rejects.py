@@ -14,6 +14,7 @@ from shards.tables import read_rejects
 from storage import paths
 
 WORTH_ANOTHER_TRY = frozenset({str(ErrorClass.RETRYABLE), str(ErrorClass.REPAIRABLE)})
+_OF_IMAGES = frozenset({"missing", "unreadable", "changed", "bomb"})
 _SHOWN = (
     "id",
     "input_id",
@@ -49,8 +50,14 @@ def rejections(out: str) -> Iterator[tuple[ShardName, dict[str, Any]]]:
 
 
 def of_inputs(out: str) -> dict[str, int]:
-    """Rows per problem that were rejected for what the user's list or its images are, before anything was asked."""
-    return dict(Counter(row["reason"] for _, row in rejections(out) if row["stage"] == "input"))
+    """Rows per problem that were rejected for what the user's list or its images are, which only the user can mend."""
+    rows = (row for _, row in rejections(out))
+    return dict(Counter(row["reason"] for row in rows if row["stage"] == "input" or _of_image(row)))
+
+
+def _of_image(row: dict[str, Any]) -> bool:
+    """Whether a row of a list was rejected later on, for an image that only decoding showed to be damaged."""
+    return bool(row["input_id"]) and row["class"] == str(ErrorClass.FINAL) and row["reason"] in _OF_IMAGES
 
 
 def worth_another_try(out: str) -> tuple[list[ShardName], list[str]]:

@@ -104,9 +104,12 @@ def test_rejects_name_the_users_rows_and_images(tmp_path: Path, capsys: CaptureF
     assert found["p3"]["reason"] == "unreadable" and "`source_image` images/cut2.jpg: " in found["p3"]["detail"]
     run_rejects(str(tmp_path / "out"), limit=20, retry=False, ledger=None)
     said = capsys.readouterr().out
-    assert said.count("none.png") == 1 and "2 rows (execution, consistency)  input: missing\n  input: p1\n" in said
+    assert said.count("none.png") == 1 and "2 rows (consistency, execution)  input: missing\n  input: p1\n" in said
     run_rejects(str(tmp_path / "out"), limit=20, retry=True, ledger=str(tmp_path / "ledger"))
-    assert "4 rows were rejected for what they are in the list (2 duplicate, 2 missing)" in capsys.readouterr().out
+    assert (
+        "8 rows were rejected for what they are in the list (2 duplicate, 2 missing, 4 unreadable)"
+        in capsys.readouterr().out
+    )
 
 
 def test_an_image_that_goes_while_the_run_goes_on_is_named(tmp_path: Path) -> None:
