@@ -19,6 +19,7 @@ def run(
 ) -> None:
     """Compare, and print the counts of each kind with examples; finding something is no error."""
     from pipelines.contamination import EXCLUDED, KEPT, REPORT, Checks, contamination
+    from report.overlaps import many
 
     checks = Checks(
         distance=None if distance < 0 else distance,
@@ -30,7 +31,7 @@ def run(
     )
     report = contamination(out, against, checks)
     for source in report["against"]:
-        print(f"against {source['name']}: {source['images']:,} images, {source['prompts']:,} prompts")
+        print(f"against {source['name']}: {many(source['images'], 'image')}, {many(source['prompts'], 'prompt')}")
     print(f"{out}: {report['samples']:,} samples, {report['images']:,} distinct images")
     counts = {**(report["overlaps"] if against else {}), **(report["near_duplicates"] if duplicates else {})}
     if clip is None:

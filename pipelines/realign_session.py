@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 from filters.paintings import chosen, spread
 from pipelines.config import RealignConfig
 from pipelines.samples import LOWEST, realign_sample
+from pipelines.shown import ShownImages
 from pipelines.spec import RunSpec, ShardRange
 from schemas.draft import Draft, ErrorClass, Rejection
 from schemas.errors import ImageError, InputError
@@ -81,11 +83,14 @@ class RealignSession:
 
     def judge(self) -> Callable[..., Any]:
         """(e) MLLM-based filtering, on what the other filters kept."""
-        from pipelines.shown import ShownImages
-
-        judge = self._work.judge(ShownImages(self.engine.ledger.blobs))
+        judge = self._work.judge(self._shown)
         assert judge is not None
         return judge
+
+    @cached_property
+    def _shown(self) -> ShownImages:
+        """One for all bundles: a reference comes back in many samples."""
+        return ShownImages(self.engine.ledger.blobs)
 
     def commit(self, shard: ShardRange, outcomes: Sequence[Draft | Rejection]) -> Footer:
         """Write what was kept and what was rejected of a whole range as one shard."""

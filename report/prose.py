@@ -8,6 +8,7 @@ from report.contents import Contents
 from report.features import Json
 from report.figures import figures
 from report.output import Output
+from report.overlaps import overlaps
 from report.wording import without_paths, without_paths_in
 
 _NAMES = {"realign": "Re-Align", "firm-edit": "FIRM-Edit", "firm-gen": "FIRM-Gen"}
@@ -58,7 +59,7 @@ def name_of(dataset: str) -> str:
 
 def body(output: Output, contents: Contents, license_says: str) -> str:
     """Markdown below the front matter."""
-    found = figures(output)
+    found, compared = figures(output), overlaps(output)
     parts = [
         f"# {name_of(output.dataset)} dataset",
         _ABOUT.get(output.dataset, "Samples written by Plumbline.").strip(),
@@ -67,6 +68,7 @@ def body(output: Output, contents: Contents, license_says: str) -> str:
         "## Fields\n\n" + _table(("field", "holds"), _FIELDS.get(output.dataset, [])) + "\n" + _SENTINEL,
         "## Reading it\n\n" + _reading(output),
         "## How it was made\n\n" + _making(output, found),
+        *(["## Overlaps with benchmarks\n\n" + compared] if compared else []),
         "## License and persons\n\n" + _rights(output, contents, license_says),
         "## Known limits\n\n" + "\n".join(f"- {limit}" for limit in limits(output, found, contents)),
     ]
