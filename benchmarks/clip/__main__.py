@@ -128,7 +128,7 @@ def speed(model: str, count: int, peers: bool) -> None:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     rows: list[Row] = []
-    notes = [f"{model} with random weights; {count} JPEGs of {SIDES[0]} and {SIDES[1]} pixels; medians of 3 rounds"]
+    notes = [f"{model} with random weights; {count} JPEGs of {SIDES[0]} and {SIDES[1]} pixels; medians of 7 rounds"]
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder)
         for i, data in enumerate(photographs(count // 2, SIDES[0]) + photographs(count - count // 2, SIDES[1])):
@@ -174,7 +174,7 @@ def main() -> None:
     """Run the parts named, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clip")
     parser.add_argument("--model", default="ViT-B-32")
-    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--parts", default="preparing,speed")
     parser.add_argument("--no-peers", action="store_true")
     given = parser.parse_args()

@@ -17,7 +17,7 @@ def arguments() -> Any:
     parser.add_argument("--weights", type=Path, required=True, help="an open_clip folder")
     parser.add_argument("--model", required=True)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     given.files = sorted(given.images.iterdir())
     return given
