@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from annotators.offline.changes import Change, Differences
 from annotators.offline.edit_request import asked
-from annotators.offline.matching import MET, found_for, wanted_changes
+from annotators.offline.matching import MET, found_for, said, wanted_changes
 
 SIGNIFICANT = 0.006
 """The share of the picture from which an unasked-for change is significant rather than minor."""
@@ -129,6 +129,6 @@ def _touches(change: Change, wanted: Change) -> bool:
 def _why(many: int, significant: list[Change], minor: list[Change], extra: list[str]) -> str:
     if not (many or minor):
         return "Besides what was asked for, nothing changed that counts."
-    told = [f"{c.name or 'something'} {c.kind} ({c.place})" for c in (*significant, *minor)[:4]] + extra
+    told = [*map(said, (*significant, *minor)[:4]), *extra]
     small = sum(min(c.count, 3) for c in minor)
     return f"Besides what was asked for, {many} significant and {small} minor changes: {', '.join(told)}."

@@ -144,7 +144,7 @@ def from_differences(d: Differences) -> Edit:
         return Edit("background", "the background", colour=named, said=f"Change the background to {named}")
     if change.kind in ("recoloured", "shaded") and change.after:
         colour = change.after[0]
-        return Edit("recolour", f"{thing} {here}", colour=colour, said=f"Paint {thing} {here} {colour}")
+        return Edit("recolour", thing, colour=colour, said=f"Paint {thing} {here} {colour}")
     if change.kind == "replaced":
         return Edit("replace", thing, a_new, here, said=f"Replace {thing} {here} with {a_new}")
     larger = 1 if change.growth > 1.25 else -1 if change.growth < 0.8 else 0

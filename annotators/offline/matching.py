@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from annotators.offline.changes import Change, Differences, middle
+from annotators.offline.difference_words import WHERE
 from annotators.offline.edit_request import Asked
 
 _FITS: dict[str, dict[str, int]] = {
@@ -82,6 +83,35 @@ class Verdict:
 _WHOLE = ("style", "light", "grey")
 
 
+_UNDONE = {
+    "add": "nothing was added",
+    "remove": "nothing was removed",
+    "replace": "nothing was replaced",
+    "recolour": "nothing changed its colour",
+    "move": "nothing moved",
+    "swap": "no two things changed places",
+    "turn": "nothing was turned",
+    "resize": "nothing changed its size",
+    "text": "no lettering changed",
+    "background": "the background is as it was",
+    "change": "nothing of the kind that was asked for changed",
+}
+_HAPPENED = {
+    "replaced": "gave way to something else",
+    "recoloured": "changed its colour",
+    "reshaped": "was turned, resized or redrawn",
+    "shaded": "fell into another light",
+}
+
+
+def said(change: Change) -> str:
+    """A change in words: `something appeared on the left`."""
+    if change.kind == "scene":
+        return "the background is another"
+    thing = f"the {change.name}" if change.name else "something"
+    return f"{thing} {_HAPPENED.get(change.kind, change.kind)} {WHERE[change.to_place or change.place]}"
+
+
 def found_for(clause: Asked, d: Differences) -> tuple[int, str]:
     """(1 to 5, why) for one clause."""
     verdict = _judged(clause, d)
@@ -149,9 +179,9 @@ def _judged(clause: Asked, d: Differences) -> Verdict:
     if clause.action == "background" and d.overall in ("another picture", "relit", "restyled"):
         verdicts.append(Verdict(3, "the picture changed as a whole, the background with it"))
     if not verdicts:
-        other = ", ".join(dict.fromkeys(c.kind for c in d.changes)) or "a change of the whole picture"
+        other = ", ".join(dict.fromkeys(map(said, d.changes[:3]))) or "the picture changed as a whole"
         score = 2 if d.changes and clause.action == "change" else 1
-        return Verdict(score, f"no change of the kind that was asked for ({clause.action}), but {other}")
+        return Verdict(score, f"{_UNDONE.get(clause.action, _UNDONE['change'])}, but {other}")
     return max(verdicts, key=lambda v: (v.score, v.change.share if v.change else 0.0))
 
 
@@ -186,7 +216,7 @@ def _light_fits(clause: Asked, d: Differences) -> bool:
 
 def _of_change(clause: Asked, change: Change, fit: int, d: Differences) -> Verdict:
     """One change against one clause: the verb's fit, bounded by every detail that is missed."""
-    told = f"{change.name or 'something'} {change.kind} ({change.to_place or change.place})"
+    told = said(change)
     other = [*_old_colour_misses(clause, change, d), *_old_name_misses(clause, change, d), *_old_place(clause, change)]
     missed = [
         *_colour_misses(clause, change, d),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from annotators.offline.casting import is_light, is_scene, light_of, things_of
 from annotators.offline.grammar import joined
+from annotators.offline.lexicon import words
 from annotators.offline.nouns import article_of
 from annotators.offline.prompt_reading import Asking, Subject, asking, plural
 from schemas.checklists import Checklist, Criterion
@@ -36,7 +37,7 @@ def plan_of(prompt: str) -> Checklist:
 
 def _criteria(ask: Asking) -> Iterator[Weighted]:
     """Every criterion with its weight, the least first: things, their numbers and colours, how they stand, the rest."""
-    things = things_of(ask)[:_MOST_SUBJECTS]
+    things = [s for s in things_of(ask) if s.noun not in words("checklists", "no_things")][:_MOST_SUBJECTS]
     for number, subject in enumerate(things):
         name = "Main Subject" if number == 0 else f"Subject: {subject.noun}"
         yield 10 * (number > 0) + number, _one(name, _existence(subject))
@@ -70,18 +71,44 @@ def _surroundings(ask: Asking, things: bool) -> Iterator[Weighted]:
     if scenes:
         said = " ".join([*scenes[0].colours, *scenes[0].details[:2], scenes[0].noun])
         name = "Setting" if things else "Main Subject"
-        yield 55 if things else 0, _one(name, f"Does the scene show {article_of(said)} {said}?")
+        yield 55 if things else 0, _one(name, f"Does the scene show {_an(said, scenes[0])}?")
     if light_of(ask) or any(is_light(s.noun) for s in ask.subjects):
         said = light_of(ask) or next(s.noun for s in ask.subjects if is_light(s.noun))
         yield 58, _one("Light", f"Is the whole image in {said} light?")
     if ask.styles:
-        yield 65, _one("Style", f"Does the image look like this: {joined(ask.styles)}?")
+        yield (
+            65,
+            Criterion(
+                name="Style",
+                questions=tuple(_line(_style(style)) for style in ask.styles if "black white" not in style),
+            ),
+        )
 
 
 def _existence(subject: Subject) -> str:
     if subject.plural:
         return f"Are there {plural(subject.noun)}?"
-    return f"Is there {article_of(subject.noun)} {subject.noun}?"
+    return f"Is there {_an(subject.noun, subject)}?"
+
+
+def _an(said: str, subject: Subject) -> str:
+    """With its article, where it takes one: `a red car`, `snow`, `green hills`."""
+    if subject.plural:
+        return plural(said)
+    mass = subject.noun.split()[-1] in words("checklists", "mass")
+    return said if mass else f"{article_of(said)} {said}"
+
+
+def _style(style: str) -> str:
+    """`Is the image a photo?`, `Is the image photorealistic?`, `Is the image in anime style?`"""
+    last = style.split()[-1]
+    if style == "black and white":
+        return "Is it a black and white image?"
+    if last == "style":
+        return f"Is the image in {style}?"
+    return (
+        f"Is the image {article_of(style)} {style}?" if last in words("prompts", "media") else f"Is the image {style}?"
+    )
 
 
 def _number(subject: Subject) -> str:

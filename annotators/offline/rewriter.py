@@ -114,7 +114,7 @@ def _wrong_object(s: _Scene) -> Iterator[str]:
         elif edit.action == "text":
             yield f"Change the letters on {the} to {edit.new or 'OPEN'}, in {colour}"
         elif edit.action in ("style", "light", "background"):
-            yield f"Paint {the} {colour} and leave everything else as it is"
+            yield f"Paint only {the} {colour}"
         else:
             yield f"{_VERBS[edit.action].format(the)}"
             yield f"{_VERBS[edit.action].format(f'the {colour} {other} {where(place)}')}"

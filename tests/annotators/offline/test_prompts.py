@@ -181,3 +181,21 @@ class TestJudging:
         judged = GenerationJudgement.parse(text, plan)
         assert len(judged.marks) == 6 and text.lower().count("final analysis:") == 1
         assert all(line.split("Verdict: ")[1] in list(Mark) for line in text.splitlines() if line[:1].isdigit())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        ("a photo of a cat in the snow", "Does the scene show snow?"),
+        ("a dog on green grass", "Does the scene show green grass?"),
+        ("a photo of a broccoli", "Is there broccoli?"),
+        ("a photo of a bench", "Is the image a photo?"),
+        ("a realistic bench", "Is the image realistic?"),
+    ],
+)
+def test_questions_are_english(prompt: str, question: str) -> None:
+    assert question in str(plan_of(prompt))
+
+
+def test_a_material_is_no_subject() -> None:
+    assert "Is there" not in str(plan_of("plastic")) and "stationary?" not in str(plan_of("a car, stationary"))
