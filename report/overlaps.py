@@ -48,8 +48,8 @@ def _told(found: Json) -> str:
         )
     if found["against"]:
         kinds = [f"{count:,} {_WORDS[kind]}" for kind, count in found["overlaps"].items() if count]
-        said = f"samples overlap with these: {', '.join(kinds)}" if kinds else "no sample overlaps with any of these"
-        lines.append(f"- Of {found['samples']:,} samples here, {said}.")
+        said = f"overlap: {', '.join(kinds)}" if kinds else "no sample overlaps with any of these"
+        lines.append(f"- Of {found['samples']:,} samples, {'these ' if kinds else ''}{said}.")
     duplicates = sum(found["near_duplicates"].values())
     if found["settings"]["duplicates"]:
         lines.append(f"- Near-duplicates of another target, counted by kind: {duplicates:,}.")
