@@ -99,17 +99,21 @@ _DISAGREEMENTS: dict[str, Callable[[list[dict[str, Any]], random.Random], list[d
 }
 
 
-def small_output(source: Path, out: Path, rng: random.Random, leak: str = "") -> None:
-    """A sound little output of 20 train and 6 test samples of `source`, apart from what leaks between the splits.
+def small_output(source: Path, out: Path, rng: random.Random, leak: str = "", train: int = 20, test: int = 6) -> None:
+    """A sound little output of some samples of `source`, apart from what leaks between its splits.
 
     Args:
+        train, test: samples of each split, if there are so many.
         leak: `reference`: a test sample has an image of the train split. `saved again`: it has it re-encoded, under
             another digest and subject.
     """
     if out.exists():
         shutil.rmtree(out)
     every = {split: list(read_samples(str(source), split)) for split in ("train", "test")}
-    chosen = {"train": rng.sample(every["train"], 20), "test": rng.sample(every["test"], 6)}
+    chosen = {
+        split: rng.sample(found, min(most, len(found)))
+        for (split, found), most in zip(every.items(), (train, test), strict=True)
+    }
     samples = {split: [written(s.json, s.images) for s in found] for split, found in chosen.items()}
     if leak:
         view, images = dict(chosen["train"][0].json), dict(chosen["train"][0].images)

@@ -103,6 +103,12 @@ class World:
         return [self._seen[key] for key in keys]
 
 
+def refused(sample: Sample) -> str:
+    """`grammar` or `mentions` where a parser refuses the sample; empty where none does."""
+    read = _read(sample)
+    return read if isinstance(read, str) else ""
+
+
 def _read(sample: Sample) -> Draft | str:
     """The draft, or what refused it."""
     try:
@@ -115,7 +121,7 @@ def _read(sample: Sample) -> Draft | str:
 
 def toy_world(folder: Path, samples: int) -> World:
     """The drawn world, its painter and reasoner kept from erring as they otherwise do on purpose."""
-    with _faultless():
+    with faultless():
         return _world(TOY, "toy.yaml", folder, {"samples": samples, "splits": {"train": 0.8, "test": 0.2}})
 
 
@@ -128,7 +134,8 @@ def photo_world(folder: Path, samples: int) -> World | str:
 
 
 @contextmanager
-def _faultless() -> Iterator[None]:
+def faultless() -> Iterator[None]:
+    """The offline painter and reasoner of the drawn world without the errors that they make on purpose."""
     from annotators.offline import toy
 
     with mock.patch.multiple(toy, PAINTER_ERROR_SHARE=0.0, REASONER_ERROR_SHARE=0.0):
