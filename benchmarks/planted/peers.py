@@ -21,7 +21,8 @@ WITHOUT_THEIR_OWN = ("imagededup", "matplotlib")
 PATIENCE = 240
 _NOTE = (
     "data-juicer {version}: image_aspect_ratio_filter, image_size_filter, special_characters_filter and "
-    "character_repetition_filter with their defaults over caption and target, image_deduplicator (phash) over targets; "
+    "character_repetition_filter with their defaults over instruction, caption and target, image_deduplicator (phash) "
+    "over targets; "
     "image_text_similarity_filter and its other CLIP filters not run: their weights cannot be fetched here"
 )
 Key = tuple[str, str]
