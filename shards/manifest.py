@@ -79,6 +79,13 @@ def read_run(out: str) -> tuple[str, Json]:
     return hashlib.sha256(data).hexdigest(), run
 
 
+def root_run(run: Mapping[str, Any]) -> Json:
+    """The run.json behind a selection, a selection of a selection and so on; any other run's is its own."""
+    while isinstance(selection := run.get("selection"), dict) and isinstance(of := selection.get("of"), dict):
+        run = of
+    return dict(run)
+
+
 def write_manifest(out: str, balance: Mapping[str, Any] | None = None) -> Json:
     """Close a run whose shards are all finished; the counts come from their footers.
 

@@ -20,7 +20,7 @@ from schemas.errors import DamageError, InputError
 from shards import copying
 from shards.copying import copy_samples, ids_digest, selection_of
 from shards.indexes import read_indexes
-from shards.manifest import read_manifest, read_run, write_manifest
+from shards.manifest import read_manifest, read_run, root_run, write_manifest
 from shards.merge import merge
 from shards.reader import read_samples
 from shards.tables import read_index, read_rejects
@@ -131,6 +131,9 @@ def test_a_copy_of_a_copy_is_a_copy(source: str, tmp_path: Path) -> None:
     assert verify(str(tmp_path / "b")) == []
     said = selection_of(read_run(str(tmp_path / "b"))[1])
     assert selection_of(said["of"])["ids"] == ids_digest(first)
+    own = read_run(source)[1]
+    assert root_run(read_run(str(tmp_path / "b"))[1]) == root_run(read_run(str(tmp_path / "a"))[1]) == own
+    assert root_run(own) == own
 
 
 def test_a_realign_output_with_null_columns_goes_along(run_folder: Path, tmp_path: Path) -> None:
