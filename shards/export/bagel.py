@@ -18,7 +18,7 @@ from schemas.errors import InputError
 from shards.export.folder import Folder
 from shards.export.groups import GROUP_BYTES, Groups, byte_lists
 from shards.export.options import Options
-from shards.export.prompts import PlaceholderError, pieces
+from shards.export.prompts import PlaceholderError, pieces, plain, plain_prompt
 from shards.export.source import Row, Source
 
 GROUP_ROWS = 16
@@ -91,9 +91,9 @@ def _columns(rows: list[Row], without_iccot: float) -> dict[str, Any]:
         "id": [row.id for row in rows],
         "task": [row.text("task") for row in rows],
         "image_list": byte_lists([[*row.inputs, row.image("target")] for row in rows]),
-        "instruction_list": [[[row.text("instruction")]] for row in rows],
-        "prompt": [row.text("prompt") for row in rows],
-        "iccot_list": [row.reasonings() for row in rows],
+        "instruction_list": [[[plain(row.text("instruction"))]] for row in rows],
+        "prompt": [plain_prompt(row.text("prompt")) for row in rows],
+        "iccot_list": [[plain(text) for text in row.reasonings()] for row in rows],
         "without_iccot": [without_iccot] * len(rows),
     }
 

@@ -11,6 +11,7 @@ from collections import Counter
 
 from shards.export.folder import Folder
 from shards.export.options import Options
+from shards.export.prompts import plain
 from shards.export.source import Row, Source
 
 
@@ -26,7 +27,7 @@ def write(source: Source, folder: Folder, options: Options) -> None:
                 if reason := _unfit(row, source.dataset, pairs):
                     folder.leave_out(reason)
                     continue
-                instruction = row.text("instruction").strip()
+                instruction = plain(row.text("instruction")).strip()
                 key = _digest(instruction)
                 prompt = instruction + distinct_end(texts[key])
                 texts[key] += 1
@@ -62,7 +63,7 @@ def _requirement(row: Row, dataset: str) -> str:
 
     reasonings = row.reasonings() if dataset == "realign" else []
     try:
-        return ICCoT.parse(reasonings[0], 1).relations[0] if reasonings else ""
+        return plain(ICCoT.parse(reasonings[0], 1).relations[0]) if reasonings else ""
     except ICCoTError:
         return ""
 

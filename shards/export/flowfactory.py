@@ -13,6 +13,7 @@ from typing import Any
 
 from shards.export.folder import Folder, Lines
 from shards.export.options import Options
+from shards.export.prompts import plain
 from shards.export.source import ImageBytes, Row, Source
 
 _SUPERVISED = "train"
@@ -36,11 +37,12 @@ def _samples(source: Source, split: str, folder: Folder, online: Lines) -> None:
         demonstrations: Lines | None = None
         preferences: Lines | None = None
         for row in source.rows(split):
-            online.write(_online(folder, row, row.text("instruction"), row.inputs, row.text("task")))
+            instruction = plain(row.text("instruction"))
+            online.write(_online(folder, row, instruction, row.inputs, row.text("task")))
             if split != _SUPERVISED:
                 continue
             demonstrations = demonstrations or stack.enter_context(folder.lines("demonstrations/train.jsonl"))
-            given = {"prompt": row.text("instruction"), "media": _media(folder, row.inputs)}
+            given = {"prompt": instruction, "media": _media(folder, row.inputs)}
             target = {"media": _media(folder, [row.image("target")])}
             about = {"id": row.id, "task": row.text("task")}
             demonstrations.write(_record(given, {"type": "demonstration", "target": target}, about))
@@ -67,7 +69,7 @@ def _prompts(source: Source, split: str, folder: Folder, online: Lines) -> None:
             folder.leave_out("same_pair" if edits else "same_prompt")
             continue
         seen.add(key)
-        text = row.text("instruction" if edits else "prompt")
+        text = plain(row.text("instruction" if edits else "prompt"))
         online.write(_online(folder, row, text, row.inputs[:1] if edits else [], "edit" if edits else "generation"))
 
 

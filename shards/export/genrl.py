@@ -6,6 +6,7 @@ import hashlib
 
 from shards.export.folder import Folder
 from shards.export.options import Options
+from shards.export.prompts import plain
 from shards.export.source import Source
 
 
@@ -21,7 +22,7 @@ def write(source: Source, folder: Folder, options: Options) -> None:
         with open(folder.path(name), "wb") as file:
             file.write(b"[")
             for row in source.rows(split):
-                prompt = row.text("prompt").strip()
+                prompt = plain(row.text("prompt")).strip()
                 key = hashlib.blake2b(prompt.encode(), digest_size=12).digest()
                 if key in seen:
                     folder.leave_out("same_prompt")

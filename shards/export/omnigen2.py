@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from shards.export.folder import Folder
 from shards.export.options import Options
+from shards.export.prompts import plain
 from shards.export.source import Row, Source
 
 
@@ -23,7 +24,7 @@ def write(source: Source, folder: Folder, options: Options) -> None:
                 lines.write(
                     {
                         "task_type": task,
-                        "instruction": row.text("instruction"),
+                        "instruction": plain(row.text("instruction")),
                         "input_images": [f"{where}/{folder.image(image)}" for image in row.inputs],
                         "output_image": f"{where}/{folder.image(row.image('target'))}",
                         "id": row.id,

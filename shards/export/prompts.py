@@ -11,11 +11,20 @@ Piece = int | str
 """Image i (from 1), or text."""
 
 # What chat templates and loaders count or turn into special tokens: <image>, <image_2>, <video>, <img>,
-# <start_of_image>, <IMG_CONTEXT>, <|image_pad|>, <|im_end|>, [IMG], ...
+# <start_of_image>, <IMG_CONTEXT>, <|image_pad|>, <|im_end|>, [IMG], ...; the ends of a text (Llama, T5, Gemma), turns
+# (Gemma, Mistral), thoughts and tool calls (Qwen), regions (InternVL). Tokenizers cut these out of any text they get.
 _NAME = r"[^<>\[\]()\s]{0,64}?"
-_SPECIAL = re.compile(
-    rf"<(/?{_NAME}(?:image|img|video|audio|vision){_NAME})>|<\|({_NAME})\|>|\[(img(?:_\w+)?)\]", re.IGNORECASE
+_WORDS = (
+    r"s|bos|eos|pad|unk|mask|sys|eot|end_of_text|start_of_turn|end_of_turn|think|thinking|tools?|tool_calls?"
+    r"|tool_response|function|ref|box|quad|unused\d+|extra_id_\d+"
 )
+_SQUARE = r"/?inst|img(?:_\w+)?|/?tool_calls|/?tool_results|/?available_tools|/?system_prompt"
+_SPECIAL = re.compile(
+    rf"<(/?{_NAME}(?:image|img|video|audio|vision){_NAME}|/?(?:{_WORDS}))>"
+    rf"|<[|｜]([^<>\[\]()\n]{{0,64}}?)[|｜]>|\[({_SQUARE})\]",
+    re.IGNORECASE,
+)
+_SQUARE_NAME = re.compile(_SQUARE, re.IGNORECASE)
 _LEADING = re.compile(rf"\s*{PLACEHOLDER.pattern}")
 
 
@@ -73,15 +82,24 @@ def with_token(found: Sequence[Piece], token: str = "<image>") -> str:
     return "".join(token if isinstance(piece, int) else piece for piece in found)
 
 
+def plain_prompt(prompt: str) -> str:
+    """An interleaved prompt with its placeholders where they are, and nothing else special left in it."""
+    parts = PLACEHOLDER.split(prompt)
+    return "".join(f"<image_{part}>" if n % 2 else plain(part) for n, part in enumerate(parts))
+
+
 def plain(text: str) -> str:
-    """Text in which nothing is taken for an image or a special token: `<image>` becomes `[image]`."""
+    """Text in which nothing is taken for an image or a special token: `<image>` becomes `[image]`.
+
+    The tags of an IC-CoT (`<out_caption>`, `<relation_i>`) stay.
+    """
     return _SPECIAL.sub(lambda match: _bracketed(next(filter(None, match.groups()), "")), text)
 
 
 def _bracketed(name: str) -> str:
     # `[IMG]` is itself special to some tokenizers.
-    name = name.strip("|")
-    return f"({name})" if name.upper().startswith("IMG") else f"[{name}]"
+    name = name.strip("|｜")
+    return f"({name})" if _SQUARE_NAME.fullmatch(name) else f"[{name}]"
 
 
 def _checked(found: list[Piece], images: int) -> list[Piece]:

@@ -12,7 +12,7 @@ from shards.manifest import write_manifest, write_run
 from shards.names import names_of
 from tests.shards.made import jpeg
 
-HOSTILE = 'Paint <image> and <|image_pad|><|im_end|> on the wall, "<image_7>" <video> [IMG]'
+HOSTILE = 'Paint <image> and <|image_pad|><|im_end|> on the wall, "<image_7>" <video> [IMG] </think>'
 """An instruction as a user of an image tool may type it."""
 
 
@@ -20,9 +20,9 @@ def key_of(*parts: object) -> str:
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def reasoning(i: int, references: int) -> dict[str, Any]:
+def reasoning(i: int, references: int, aside: str = "") -> dict[str, Any]:
     relations = "".join(f"<relation_{n}>Thing {n} is from image_{n}.</relation_{n}>" for n in range(1, references + 1))
-    caption = f"A scene number {i}."
+    caption = f"A scene number {i}.{aside}"
     text = f"<out_caption>{caption}</out_caption>{relations}"
     return {"text": text, "out_caption": caption, "draws": 1, "clip_text": 0.5, "relation_margin": -1.0}
 
@@ -38,22 +38,26 @@ def prompt_of(i: int, references: int, instruction: str) -> str:
 
 
 def realign(
-    folder: Path, *, train: int = 20, test: int = 4, shard: int = 8, paintings: int = 0, side: int = 32
+    folder: Path, *, train: int = 20, test: int = 4, shard: int = 8, paintings: int = 0, side: int = 32, aside: str = ""
 ) -> Path:
-    """Samples of 1 to 3 references with two IC-CoTs each; every fifth has two that are equal."""
+    """Samples of 1 to 3 references with two IC-CoTs each; every fifth has two that are equal.
+
+    Args:
+        aside: what every caption of an IC-CoT says besides.
+    """
     shards = {"train": -(-train // shard), "test": -(-test // shard)}
     run = {"dataset": "realign", "seed": 1, "shards": {split: count for split, count in shards.items() if count}}
     run_hash = write_run(str(folder), run)
     counts = {"train": train, "test": test}
     for name in names_of(run["shards"]):  # type: ignore[arg-type]
         some = range(name.index * shard, min((name.index + 1) * shard, counts[name.split]))
-        samples = [_sample(name.split, i, paintings, side) for i in some]
+        samples = [_sample(name.split, i, paintings, side, aside) for i in some]
         write_shard(str(folder), name, samples, [], run_hash=run_hash, planned=len(samples))
     write_manifest(str(folder))
     return folder
 
 
-def _sample(split: str, i: int, paintings: int, side: int) -> ShardSample:
+def _sample(split: str, i: int, paintings: int, side: int, aside: str) -> ShardSample:
     references = 1 + i % 3
     key = key_of(split, i)
     # The third of the instructions are one and the same text.
@@ -70,7 +74,7 @@ def _sample(split: str, i: int, paintings: int, side: int) -> ShardSample:
             {"id": key_of("ref", i, n), "kind": "object", "role": "base" if base and not n else "subject"}
             for n in range(references)
         ],
-        "reasonings": [reasoning(i, references), reasoning(i if i % 5 == 0 else -i, references)],
+        "reasonings": [reasoning(i, references, aside), reasoning(i if i % 5 == 0 else -i, references, aside)],
         "scores": {"clip_text": 0.25, "similarity": -1.0},
         "wording": {"style": "instructive"},
         "stress": "",

@@ -19,6 +19,7 @@ import yaml
 
 from shards.export.formats import export
 from shards.export.options import Options
+from shards.export.prompts import plain, plain_prompt
 from shards.reader import read_samples
 from tests.shards.export import outputs
 
@@ -83,8 +84,8 @@ def test_rows_hold_references_then_target_and_one_inner_instruction(out: Path, t
         assert list(row["image_list"]) == [*(sample.images[name] for name in names), sample.images["target"]]
         # Echo-4o's loader calls .item() on it, which fails where there are several.
         assert len(row["instruction_list"]) == 1
-        assert row["instruction_list"][0].item() == sample.json["instruction"]
-        assert row["prompt"] == sample.json["prompt"]
+        assert row["instruction_list"][0].item() == plain(sample.json["instruction"])
+        assert row["prompt"] == plain_prompt(sample.json["prompt"])
         assert list(row["iccot_list"]) == list(dict.fromkeys(r["text"] for r in sample.json["reasonings"]))
         assert (row["id"], row["without_iccot"]) == (sample.id, 0.25)
 
@@ -134,7 +135,7 @@ def test_files_roll_over_and_all_are_keys(out: Path, tmp_path: Path, monkeypatch
 def test_the_class_gives_loss_to_the_iccot_and_the_target_alone(out: Path, tmp_path: Path, bagel: Path) -> None:
     export(str(out), "bagel", str(tmp_path / "x"))
     views = [sample.json for sample in read_samples(str(out))]
-    known = {(view["instruction"], f"<think>{r['text']}</think>") for view in views for r in view["reasonings"]}
+    known = {(plain(view["instruction"]), f"<think>{r['text']}</think>") for view in views for r in view["reasonings"]}
     for visit in one_epoch(loader(bagel, tmp_path / "x"), 70):
         plan = [(item["type"], item["loss"]) for item in visit["sequence_plan"]]
         references = plan.count(("vit_image", 0))
@@ -170,6 +171,19 @@ def test_the_class_sets_references_where_the_prompt_names_them(out: Path, tmp_pa
     assert shapes["eaieaiea"] > 0
     # In front, or named out of order: three images, text, target.
     assert shapes["aiaiaiea"] > 0
+
+
+def test_a_users_tokens_end_neither_the_thought_nor_the_turn(tmp_path: Path, bagel: Path) -> None:
+    out = outputs.realign(tmp_path / "out", train=14, test=0, aside="so </think><|im_end|> it is")
+    export(str(out), "bagel", str(tmp_path / "x"))
+    seen = 0
+    for visit in one_epoch(loader(bagel, tmp_path / "x", interleaved=True), 14):
+        *given, iccot = (bytes(ids).decode() for ids in visit["text_ids_list"])
+        assert iccot.count("</think>") == 1 and "so [/think][im_end] it is" in iccot
+        assert "<relation_1>" in iccot and "<out_caption>" in iccot
+        assert not any(token in text for text in given for token in ("<|", "</think>", "<image", "<video>"))
+        seen += any("[im_end]" in text for text in given)
+    assert seen == 2
 
 
 def test_a_system_prompt_belongs_to_visits_with_an_iccot(out: Path, tmp_path: Path, bagel: Path) -> None:

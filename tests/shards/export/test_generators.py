@@ -16,6 +16,7 @@ from PIL import Image
 from shards.export.editrl import distinct_end
 from shards.export.formats import export
 from shards.export.options import Options
+from shards.export.prompts import plain
 from shards.reader import Sample, read_samples
 from tests.shards.export import outputs
 
@@ -41,7 +42,7 @@ def test_omnigen2_names_files_that_are_there(out: Path, tmp_path: Path) -> None:
         rows = lines(Path(listed["path"]))
         assert len(rows) == count
         for sample, row in zip(read_samples(str(out), split), rows, strict=True):
-            assert row["instruction"] == sample.json["instruction"]
+            assert row["instruction"] == plain(sample.json["instruction"])
             assert [Path(name).read_bytes() for name in row["input_images"]] == references(sample)
             assert Path(row["output_image"]).read_bytes() == sample.images["target"]
             assert row["task_type"] == ("edit" if sample.json["references"][0]["role"] == "base" else "ic")
@@ -78,7 +79,7 @@ def test_flowfactory_online_rows_name_images_below_images(out: Path, tmp_path: P
     for split in ("train", "test"):
         rows = lines(tmp_path / "x" / f"{split}.jsonl")
         for sample, row in zip(read_samples(str(out), split), rows, strict=True):
-            assert row["prompt"] == sample.json["instruction"]
+            assert row["prompt"] == plain(sample.json["instruction"])
             found = [(tmp_path / "x" / "images" / name).read_bytes() for name in row["images"]]
             assert found == references(sample)
 
@@ -136,7 +137,7 @@ def test_editrl_prompts_differ_though_they_read_alike(tmp_path: Path) -> None:
     export(str(out), "editrl", str(tmp_path / "x"))
     rows = lines(tmp_path / "x" / "train_metadata.jsonl")
     assert len({row["prompt"] for row in rows}) == len(rows) == 12
-    assert {row["prompt"].strip() for row in rows} == {"Remove the dog.", outputs.HOSTILE}
+    assert {row["prompt"].strip() for row in rows} == {"Remove the dog.", plain(outputs.HOSTILE)}
     for row in rows:
         assert set(row) == {"prompt", "image", "requirement"} and row["requirement"] == ""
         assert row["image"].startswith("images/") and (tmp_path / "x" / row["image"]).is_file()
@@ -162,3 +163,13 @@ def test_genrl_is_a_list_of_distinct_prompts(tmp_path: Path) -> None:
     assert sorted(row["input_prompt"] for row in rows) == [f"three swans, {n}" for n in range(3)]
     assert all(set(row) == {"input_prompt"} for row in rows)
     assert found.left_out == {"same_prompt": 7}
+
+
+def test_what_users_type_reaches_no_generator_as_a_token(tmp_path: Path) -> None:
+    made = {"realign": outputs.realign(tmp_path / "r", paintings=2), "edit": outputs.firm_edit(tmp_path / "e")}
+    for dataset, name in [("realign", "omnigen2"), ("realign", "flowfactory"), ("realign", "editrl"),
+                          ("edit", "flowfactory"), ("edit", "editrl")]:  # fmt: skip
+        export(str(made[dataset]), name, str(tmp_path / f"{dataset}-{name}"))
+        texts = [path.read_text() for path in (tmp_path / f"{dataset}-{name}").rglob("*.jsonl")]
+        assert any("[im_end]" in text for text in texts)
+        assert not any(token in text for text in texts for token in ("<|", "<image", "<video>", "</think>", "[IMG]"))

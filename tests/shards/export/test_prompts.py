@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.export.prompts import PlaceholderError, leading_pieces, order_of, pieces, plain, with_token
+from shards.export.prompts import PlaceholderError, leading_pieces, order_of, pieces, plain, plain_prompt, with_token
 from tests.shards.export.outputs import HOSTILE
 
 TOKENS = [
@@ -18,6 +18,24 @@ TOKENS = [
     "<|image_pad|>",
     "<|im_end|>",
     "[IMG]",
+    "<|vision_start|>",
+    "<|vision start|>",
+    "<｜begin▁of▁sentence｜>",
+    "</s>",
+    "<s>",
+    "<eos>",
+    "<BOS>",
+    "<pad>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "[INST]",
+    "[/INST]",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<unused7>",
+    "<|INST|>",
     "<",
     ">",
     "<ima",
@@ -75,11 +93,23 @@ def test_a_critics_prompt_without_its_images_in_front_is_refused() -> None:
 @given(TEXT)
 def test_nothing_special_is_left(text: str) -> None:
     said = plain(text)
-    assert not any(token in said for token in TOKENS if token[0] in "<[" and len(token) > 4)
+    assert not any(token in said for token in TOKENS if token[-1] in ">]" and len(token) > 2)
     assert plain(said) == said
 
 
+@given(st.permutations([1, 2, 3]), st.lists(TEXT, min_size=4, max_size=4))
+def test_a_plain_prompt_keeps_its_placeholders_where_they_are(order: list[int], texts: list[str]) -> None:
+    texts = [text.replace("<ima", "<im_") for text in texts]
+    prompt = texts[0] + "".join(f"<image_{n}>{text}" for n, text in zip(order, texts[1:], strict=True))
+    said = plain_prompt(prompt)
+    assert said == plain(texts[0]) + "".join(
+        f"<image_{n}>{plain(text)}" for n, text in zip(order, texts[1:], strict=True)
+    )
+
+
 def test_what_is_no_token_stays() -> None:
-    text = "<out_caption>A vision of 3 < 4 > 2.</out_caption><relation_1>x</relation_1> a[0] <b>"
+    text = (
+        "<out_caption>A vision of 3 < 4 > 2.</out_caption><relation_1>x</relation_1> a[0] <b> i < s > [instant] <pads>"
+    )
     assert plain(text) == text
-    assert plain(HOSTILE) == 'Paint [image] and [image_pad][im_end] on the wall, "[image_7]" [video] (IMG)'
+    assert plain(HOSTILE) == 'Paint [image] and [image_pad][im_end] on the wall, "[image_7]" [video] (IMG) [/think]'
