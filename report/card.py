@@ -102,11 +102,15 @@ def _kept_by_split(output: Output) -> dict[str, int]:
 
 
 def _config(name: str, output: Output, folder: str) -> Json:
-    return {
-        "config_name": name,
-        **({"default": True} if name == "default" else {}),
-        "data_files": [{"split": split, "path": f"{folder}{SHARDS}/{split}-*.tar"} for split in _kept_by_split(output)],
-    }
+    files = [{"split": split, "path": _tars(output, split, folder)} for split in _kept_by_split(output)]
+    return {"config_name": name, **({"default": True} if name == "default" else {}), "data_files": files}
+
+
+def _tars(output: Output, split: str, folder: str) -> str | list[str]:
+    """A pattern; of an unfinished run the tars that are counted, since the pattern would match others too."""
+    if not output.missing:
+        return f"{folder}{SHARDS}/{split}-*.tar"
+    return [f"{folder}{s.name.tar}" for s in output.shards if s.name.split == split and s.footer.kept]
 
 
 def _info(name: str, output: Output, listed: list[Json]) -> Json:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from schemas.errors import DamageError, InputError
 from schemas.usage import Usage, total
 from shards.indexes import read_index_of
-from shards.manifest import read_manifest, read_run, unfinished
+from shards.manifest import read_manifest, read_run, root_run, unfinished
 from shards.names import BALANCED, RUN, SHARDS, ShardName, committed, names_of
 from shards.tables import Footer, read_rejects
 from storage import paths
@@ -24,12 +24,13 @@ _LIGHT = ("id", "split", "task", "stage", "reason", "class", "usd", "scores")
 
 
 class Place(NamedTuple):
-    """A member's bytes: `size` of them at `offset` in `OUT/tar`."""
+    """A member's bytes: `size` of them at `offset` in `OUT/tar`; `name` is the member's whole name there."""
 
     tar: str
     offset: int
     size: int
     sha256: str
+    name: str = ""
 
 
 class Row(NamedTuple):
@@ -76,9 +77,8 @@ class Output:
 
     @property
     def settings(self) -> Json:
-        """What was configured; of a selection, what was configured for the run that it was chosen from."""
-        found = self.run.get("selection", {}).get("of") if isinstance(self.run.get("selection"), dict) else None
-        return found if isinstance(found, dict) else self.run
+        """What was configured; of a selection, what was configured for the run behind it."""
+        return root_run(self.run)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -121,18 +121,23 @@ def read_output(out: str) -> Output:
 
     Raises:
         InputError: `out` is not the folder of a run, or nothing of it is finished.
-        DamageError: a file cannot be read.
+        DamageError: a file cannot be read, or the manifest says that a shard is finished which is not.
     """
     run_hash, run = read_run(out)
     names = committed(paths.list_files(paths.join(out, SHARDS)))
     with ThreadPoolExecutor(READERS, thread_name_prefix="report") as pool:
         found = [s for s in pool.map(lambda name: _shard(out, name, run_hash), names) if s is not None]
+    done, every = {shard.name for shard in found}, names_of(run["shards"])
+    lost = [name for name in every if name not in done]
+    manifest = read_manifest(out)
+    if lost and manifest is not None and manifest.get("run") == run_hash:
+        uri = paths.join(out, lost[0].index_file)
+        why = "is of another run" if lost[0] in names else "is missing"
+        raise DamageError(f"{uri}: {why}, though manifest.json says that the run is finished; run `verify`")
     if not found:
         raise InputError(f"{paths.join(out, SHARDS)}: no shard is finished yet; run the command that makes it")
-    done, every = {shard.name for shard in found}, names_of(run["shards"])
-    missing = [str(name) for name in every if name not in done]
-    manifest = read_manifest(out)
-    return Output(out, run, manifest, unfinished(missing, len(every)) if missing else "", found)
+    missing = unfinished([str(name) for name in lost], len(every)) if lost else ""
+    return Output(out, run, manifest, missing, found)
 
 
 def _shard(out: str, name: ShardName, run_hash: str) -> Shard | None:
@@ -232,10 +237,9 @@ def read_place(out: str, place: Place) -> bytes:
 def balanced_output(out: str) -> Output | None:
     """The balanced shards in the folder of a run; None where there are none, or none that are finished."""
     folder = paths.join(out, BALANCED)
-    if not paths.exists(paths.join(folder, RUN)):
+    if not paths.exists(paths.join(folder, RUN)) or read_manifest(folder) is None:
         return None
-    found = read_output(folder)
-    return found if found.manifest is not None else None
+    return read_output(folder)
 
 
 def _runs(order: Iterable[int], places: list[Place]) -> Iterator[list[int]]:

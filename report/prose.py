@@ -100,6 +100,9 @@ def _counts(found: Json, contents: Contents) -> str:
 
 def _reading(output: Output) -> str:
     split = next((s for s in output.splits if any(x.footer.kept for x in output.shards if x.name.split == s)), "train")
+    tars = f'sorted(glob.glob(f"{{DIR}}/shards/{split}-*.tar"))'
+    if output.missing:  # a tar without an index is not counted, and may be another run's
+        tars = f'sorted(p[:-7] + "tar" for p in glob.glob(f"{{DIR}}/shards/{split}-*.parquet"))'
     return f"""With [datasets](https://huggingface.co/docs/datasets), `DIR` being this folder or its name on the hub:
 
 ```python
@@ -111,7 +114,7 @@ With [webdataset](https://github.com/webdataset/webdataset):
 
 ```python
 import glob, webdataset as wds
-shards = sorted(glob.glob(f"{{DIR}}/shards/{split}-*.tar"))
+shards = {tars}
 rows = wds.WebDataset(shards, shardshuffle=False).decode("pil")
 ```
 
