@@ -17,7 +17,7 @@ from filters.overlaps import KnownTexts
 from pipelines.against import Seen, Source, look, phash_of, read_source, says_little
 from schemas.errors import DamageError, ImageError, InputError
 from shards.indexes import digest_of_tars, read_indexes
-from shards.manifest import canonical, read_run
+from shards.manifest import canonical, read_run, root_run
 from shards.pictures import TARGET, Gallery, gallery
 from storage import paths
 
@@ -109,7 +109,7 @@ def _model(weights: str) -> ClipModel:
 def _looked_at(source: Source, out: str, notes: list[str]) -> list[Seen]:
     """What each picture of a source is known by; those that cannot be decoded are noted and left out."""
     _, run = read_run(out)
-    output = (run.get("output") or run.get("selection", {}).get("of", {}).get("output") or {}).get("image") or {}
+    output = (root_run(run).get("output") or {}).get("image") or {}
     cleaning = {"max_side": int(output.get("max_side", 1024)), "quality": int(output.get("quality", 95))}
 
     def one(picture: tuple[str, Callable[[], bytes]]) -> Seen | str:

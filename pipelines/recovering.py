@@ -20,9 +20,8 @@ from schemas.errors import DamageError, InputError
 from schemas.labels import EditLabel, GenerationLabel
 from schemas.references import ImageRef
 from shards.commit import ShardSample
-from shards.copying import selection_of
 from shards.expressions import Condition, Kind
-from shards.manifest import read_run
+from shards.manifest import read_run, root_run
 from shards.names import names_of
 from shards.selecting import rows_matching
 from shards.tables import Cell, read_rejects
@@ -86,15 +85,15 @@ def recovered(
         InputError: `out` is not the folder of a run.
         DamageError: a rejects file cannot be read.
     """
-    _, run = read_run(out)
-    run = selection_of(run).get("of", run)
+    _, own = read_run(out)
+    run = root_run(own)
     known = {**kinds, REASON: "text"}
     found, places = Recovered(), _Places(blobs)
     try:
         output = OutputConfig.model_validate(run.get("output", {})).image
     except ValidationError as error:
         raise InputError(f"{out}: run.json says nothing readable of `output`, so no sample can be written") from error
-    for name in names_of(read_run(out)[1]["shards"]):
+    for name in names_of(own["shards"]):
         uri = paths.join(out, name.rejects)
         try:
             _, rows = read_rejects(paths.read_bytes(uri), _READ)

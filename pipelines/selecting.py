@@ -10,9 +10,9 @@ from annotators.blobs import Blobs
 from filters.balance import BalanceConfig, balanced
 from pipelines.recovering import REASON, Recovered, recovered
 from schemas.errors import InputError
-from shards.copying import copy_samples, selection_of
-from shards.expressions import compiled
-from shards.manifest import read_run
+from shards.copying import copy_samples
+from shards.expressions import Kind, compiled
+from shards.manifest import read_run, root_run
 from shards.scores import read_scores
 from shards.selecting import columns_of, matching
 
@@ -78,9 +78,8 @@ def select(out: str, asked: Asked, blobs: Blobs | None = None) -> Selected:
     found = Selected(kept, total)
     if asked.rejected:
         found.back = recovered(out, kinds, condition, asked.ids, blobs)
-    if asked.ids is not None and (condition is None or not asked.rejected):
-        there = found.ids if condition is None else matching(out, None, asked.ids)[0]
-        _all_there(asked.ids, asked.rejected, {*there, *found.back.lost})
+    if asked.ids is not None:
+        _all_there(asked.ids, asked.rejected, _there(out, asked, kinds, found, condition is None))
     if asked.balance is not None:
         _balance(out, asked.balance, _seed(out, asked), found)
     note = {"where": asked.where, "ids": None if asked.ids is None else len(asked.ids), "rejected": asked.rejected}
@@ -104,6 +103,15 @@ def write_selected(out: str, dest: str, selected: Selected, shard_samples: int |
         raise InputError(f"{dest}: not written: no sample of {out} is chosen")
     back = {split: samples for split, samples in selected.back.samples.items() if samples}
     return copy_samples(out, dest, selected.kept, shard_samples=shard_samples, note=selected.note, added=back)
+
+
+def _there(out: str, asked: Asked, kinds: Mapping[str, Kind], found: Selected, everything: bool) -> set[str]:
+    """Those of the ids that the run has, whether they meet the condition or not."""
+    if everything:
+        return {*found.ids, *found.back.lost}
+    kept, _ = matching(out, None, asked.ids)
+    back = recovered(out, kinds, None, asked.ids) if asked.rejected else Recovered()
+    return {*kept, *back.ids, *back.lost}
 
 
 def _all_there(ids: frozenset[str], rejected: bool, there: set[str]) -> None:
@@ -138,5 +146,4 @@ def _seed(out: str, asked: Asked) -> int:
     if asked.seed is not None:
         return asked.seed
     _, run = read_run(out)
-    run = selection_of(run).get("of", run)
-    return int(run.get("planning", {}).get("seed", 0))
+    return int(root_run(run).get("planning", {}).get("seed", 0))

@@ -33,6 +33,7 @@ from shards.scores import histograms
 from shards.verify import verify
 from storage import paths
 from tests.pipelines.conftest import ROOT, run
+from tests.shards import labelled
 from tests.shards.labelled import write_labelled
 from tests.shards.made import jpeg
 
@@ -163,6 +164,23 @@ def test_ids_and_a_condition_and_a_balance_are_all_met(labels: str, tmp_path: Pa
     assert len(select(labels, Asked(ids=some)).ids) == len(some)
 
 
+def test_a_selection_of_a_selection_has_the_settings_of_its_run(
+    runs: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    write_selected(str(runs[0]), first, select(str(runs[0]), Asked("clip_text > 0")))
+    write_selected(first, second, select(first, Asked("clip_text > 0")))
+    assert select(second, Asked("clip_text > 0", rejected=True)).back.rejected == 0
+
+    monkeypatch.setattr(labelled, "RUN", {**labelled.RUN, "planning": {"seed": 41}})
+    run, first, second = (str(tmp_path / name) for name in ("run", "of_run", "of_selection"))
+    labelled.write_labelled(run)
+    write_selected(run, first, select(run, Asked("score > 0")))
+    write_selected(first, second, select(first, Asked("score > 0")))
+    even = Asked("score > 0", balance=BalanceConfig(execution="uniform"))
+    assert [select(out, even).note["seed"] for out in (run, first, second)] == [41] * 3
+
+
 def test_a_row_of_critic_labels_comes_back(tmp_path: Path) -> None:
     """One whose score was beyond what its rewriting allows, kept with its label."""
     refs = []
@@ -232,6 +250,7 @@ def test_the_command_says_and_writes_what_it_found(labels: str, tmp_path: Path) 
         (["--ids", "unknown.txt"], "--ids: 'abc' is not in the shards"),
         (["--ids", "unknown.txt", "--where", "score > 1"], "--ids: 'abc' is not in the shards"),
         (["--ids", "unknown.txt", "--include-rejected"], "--ids: 'abc' is not in the shards and what can"),
+        (["--ids", "unknown.txt", "--include-rejected", "--where", "score > 1"], "--ids: 'abc' is not in the shards"),
         (["--balance", "looks=uniform"], "--balance: looks: unknown key"),
         (["--balance", "execution"], "--balance execution: write it as KEY=VALUE"),
     ],
