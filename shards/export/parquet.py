@@ -33,8 +33,29 @@ def write(source: Source, folder: Folder, options: Options) -> None:
             continue
         columns = columns_of(first)
         with Groups(folder, split, *_schema(columns)) as groups:
-            for some in _grouped(chain([first], rows)):
+            for some in _grouped(chain([first], _alike(first, rows))):
                 groups.write({name: _column(some, name, kind) for name, kind in columns.items()})
+
+
+def _alike(first: Row, rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows. What one has and the first lacks has no column, and would be lost unseen.
+
+    Raises:
+        DamageError: there is such a row.
+    """
+    known = _names(first)
+    for row in rows:
+        if more := _names(row) - known:
+            raise DamageError(
+                f"{row.place}: sample {row.id} has `{min(more)}`, which the first sample lacks; run `verify`"
+            )
+        yield row
+
+
+def _names(row: Row) -> set[str]:
+    scores = row.json.get("scores")
+    named = {f"scores.{name}" for name in scores} if isinstance(scores, dict) else set()
+    return {*row.json, *named, *(["target.jpg"] if "target" in row.images else [])}
 
 
 def _grouped(rows: Iterable[Row]) -> Iterator[list[Row]]:

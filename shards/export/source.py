@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import count, takewhile, zip_longest
+from itertools import count, groupby, takewhile, zip_longest
 from typing import Any, NamedTuple
 
 from schemas.errors import DamageError, InputError
 from shards.indexes import read_index_of, read_indexes
 from shards.manifest import read_manifest, read_run
 from shards.names import MANIFEST, ShardName
-from shards.reader import Raw, read_shard
+from shards.tar import walk
 from storage import paths
 
 _BATCH = 256
 _HASHERS, _AHEAD = 2, 16
+
+Members = dict[str, tuple[int, memoryview]]
+"""By name: offset in the tar and content."""
 
 
 class ImageBytes(NamedTuple):
@@ -122,10 +125,10 @@ class Source:
         # Hashing lets go of the interpreter, so it goes on beside the writing.
         with ThreadPoolExecutor(_HASHERS, thread_name_prefix="export-sha256") as pool:
             try:
-                for raw, row in zip_longest(read_shard(uri), known):
-                    if raw is None or row is None or raw["__key__"] != row["id"]:
+                for found, row in zip_longest(_samples(uri), known):
+                    if found is None or row is None or found[0] != row["id"]:
                         raise DamageError(f"{uri}: its samples are not those that its index lists; run `verify`")
-                    ahead.append(pool.submit(_row, raw, row, name.split, uri))
+                    ahead.append(pool.submit(_row, *found, row["members"], name.split, uri))
                     if len(ahead) > _AHEAD:
                         yield ahead.popleft().result()
                 while ahead:
@@ -151,15 +154,27 @@ def open_source(out: str) -> Source:
     return Source(out, str(run.get("dataset", "")), kept, [index.name for index in indexes])
 
 
-def _row(raw: Raw, known: Mapping[str, Any], split: str, uri: str) -> Row:
-    key = str(raw["__key__"])
+def _samples(uri: str) -> Iterator[tuple[str, Members]]:
+    """(id, members) of each sample of a tar, in order."""
+    with paths.open_read(uri) as file:
+        for key, members in groupby(walk(file, uri), key=lambda member: member[0].partition(".")[0]):
+            yield key, {name: (offset, content) for name, offset, content in members}
+
+
+def _row(key: str, found: Members, known: Sequence[Mapping[str, Any]], split: str, uri: str) -> Row:
     members: dict[str, ImageBytes] = {}
-    for member in known["members"]:
-        suffix = str(member["name"]).removeprefix(f"{key}.")
-        data = raw.get(suffix)
-        if data is None or hashlib.sha256(data).hexdigest() != member["sha256"]:
-            raise DamageError(f"{uri}: {member['name']} is not what its index says; run `verify`")
-        members[suffix] = ImageBytes(data, member["sha256"])
+    for member in known:
+        name = str(member["name"])
+        offset, data = found.get(name, (-1, memoryview(b"")))
+        if offset < 0 or hashlib.sha256(data).hexdigest() != member["sha256"]:
+            raise DamageError(f"{uri}: {name} is not what its index says; run `verify`")
+        # Digests hold, so the samples are whole; but whoever reads by the index would read something else.
+        if (offset, len(data)) != (member["offset"], member["size"]):
+            said = f"its index says {member['size']:,} at {member['offset']:,}"
+            raise DamageError(f"{uri}: {name} has {len(data):,} bytes at byte {offset:,}, {said}; run `verify`")
+        members[name.removeprefix(f"{key}.")] = ImageBytes(data, member["sha256"])
+    if more := found.keys() - {str(member["name"]) for member in known}:
+        raise DamageError(f"{uri}: {min(more)} is not in its index; run `verify`")
     try:
         view = json.loads(bytes(members["json"].data))
     except (KeyError, ValueError) as error:

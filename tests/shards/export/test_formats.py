@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.errors import DamageError, InputError
+from shards.commit import ShardSample, write_shard
 from shards.export.formats import HOLDS, export
 from shards.export.options import Options
+from shards.manifest import write_manifest, write_run
 from shards.names import names_of
 from tests.shards.export import outputs
+from tests.shards.made import jpeg
 
 MAKERS = {"realign": outputs.realign, "firm-edit": outputs.firm_edit, "firm-gen": outputs.firm_gen}
 PAIRS = [(name, dataset) for name in HOLDS for dataset in MAKERS]
@@ -81,6 +86,38 @@ def _flip(tar: Path) -> None:
 
 def _cut(tar: Path) -> None:
     tar.write_bytes(tar.read_bytes()[: tar.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("told", [{"offset": 10**12}, {"offset": 1024}, {"size": 1}, {"name": "other"}])
+def test_an_index_that_disagrees_with_its_tar_is_told(told: dict[str, Any], tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = outputs.realign(tmp_path / "out", train=3, test=0)
+    index = out / names_of({"train": 1})[0].index_file
+    table = pq.read_table(index)
+    rows = table.to_pylist()
+    rows[1]["members"][1].update(told)
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), index)
+    with pytest.raises(DamageError, match=r"train-00000-of-00001\.(tar: .* its index says|parquet: .* can have none)"):
+        export(str(out), "trl", str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(("added", "said"), [({"later": 1}, "`later`"), ({"scores": {"new": 0.5}}, "`scores.new`")])
+def test_parquet_loses_no_key_that_the_first_sample_lacks(added: dict[str, Any], said: str, tmp_path: Path) -> None:
+    samples = []
+    for number, more in enumerate([{"scores": {}}, {"scores": {}, **added}]):
+        view = {"id": f"a{number}", "instruction": "x", **more}
+        members = [("image_1.jpg", jpeg(1)), ("target.jpg", jpeg(2)), ("json", json.dumps(view).encode())]
+        samples.append(ShardSample(f"a{number}", members))
+    run_hash = write_run(str(tmp_path / "out"), {"dataset": "realign", "shards": {"train": 1}})
+    name = names_of({"train": 1})[0]
+    write_shard(str(tmp_path / "out"), name, samples, [], run_hash=run_hash, planned=2)
+    write_manifest(str(tmp_path / "out"))
+    with pytest.raises(DamageError, match=f"sample a1 has {said}, which the first sample lacks"):
+        export(str(tmp_path / "out"), "parquet", str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_no_run_and_an_unfinished_one_are_refused(tmp_path: Path) -> None:
@@ -162,12 +199,6 @@ def test_the_command_line_says_one_line(made: dict[str, Path], tmp_path: Path) -
 
 
 def test_a_record_that_is_not_the_datasets_is_named(tmp_path: Path) -> None:
-    import json
-
-    from shards.commit import ShardSample, write_shard
-    from shards.manifest import write_manifest, write_run
-    from tests.shards.made import jpeg
-
     for number, view in enumerate([{"id": "ab"}, [], {"instruction": 3, "prompt": "<image_1>", "reasonings": {}}]):
         out = str(tmp_path / f"out{number}")
         run_hash = write_run(out, {"dataset": "realign", "shards": {"train": 1}})
