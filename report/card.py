@@ -12,7 +12,6 @@ from report.output import Output, balanced_output
 from report.prose import body, name_of
 from report.wording import without_paths
 from shards.names import BALANCED, SHARDS
-from storage import paths
 
 CARD, ATTRIBUTION = "README.md", "attribution.csv"
 _SIZES = (
@@ -35,8 +34,8 @@ _TAGS = {
 }
 
 
-def write_card(output: Output) -> None:
-    """Write README.md and, where references carry an attribution, attribution.csv; equal outputs give equal bytes.
+def card_files(output: Output) -> dict[str, bytes]:
+    """README.md and, where references carry an attribution, attribution.csv, by name; equal outputs give equal bytes.
 
     Raises:
         DamageError: a tar is missing or damaged.
@@ -44,9 +43,8 @@ def write_card(output: Output) -> None:
     contents = read_contents(output)
     yaml_text = _yaml(header(output, contents))
     text = f"---\n{yaml_text}---\n\n{body(output, contents, license_of(contents).why)}"
-    if contents.references:
-        paths.write_atomic(paths.join(output.out, ATTRIBUTION), _attribution(contents))
-    paths.write_atomic(paths.join(output.out, CARD), text.encode("utf-8", "replace"))
+    files = {ATTRIBUTION: _attribution(contents)} if contents.references else {}
+    return {**files, CARD: text.encode("utf-8", "replace")}
 
 
 def header(output: Output, contents: Contents) -> Json:

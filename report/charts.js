@@ -42,16 +42,16 @@ function histogram(found, pick) {
     const x = (300 * (mark.at - low)) / span;
     return svg("line", { x1: x, x2: x, y1: 0, y2: high }, svg("title", null, `${mark.name}: ${mark.at}`));
   });
-  const rejected = found.rejected.some((n) => n);
-  const label = `Histogram of ${spoken(found.name)}: mean of the kept ${number(found.mean)}`;
+  const rejected = found.rejected.some((n) => n), mean = found.mean === null ? null : number(found.mean);
+  const label = `Histogram of ${spoken(found.name)}: ${mean === null ? "only rejected samples have it" : `mean of the kept ${mean}`}`;
   return chart(spoken(found.name),
     svg("svg", { class: "histogram", viewBox: "0 0 300 102", preserveAspectRatio: "none", role: "img", "aria-label": label },
       svg("line", { class: "base", x1: 0, x2: 300, y1: 101, y2: 101 }), shapes, marks),
     found.whole ? h("div", { class: "axis", style: { "justify-content": "space-around" } },
       found.kept.map((_, i) => h("span", null, number((found.edges[i] + found.edges[i + 1]) / 2))))
-      : h("div", { class: "axis" }, h("span", null, number(low)), h("span", null, `mean ${number(found.mean)}`),
+      : h("div", { class: "axis" }, h("span", null, number(low)), h("span", null, mean === null ? "none of the kept" : `mean ${mean}`),
         h("span", null, number(found.edges[bins]))),
-    legend(["kept", "kept"], ...(rejected ? [["lost", "rejected"]] : []),
+    legend(...(mean === null ? [] : [["kept", "kept"]]), ...(rejected ? [["lost", "rejected"]] : []),
       ...found.marks.map((mark) => ["mark", `${mark.name} ${mark.at}`])));
 }
 

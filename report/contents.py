@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from report.features import Json, Type, joined, type_of
 from report.output import READERS, Output, Shard, read_records, record_places
+from schemas.errors import DamageError
 
 
 @dataclass
@@ -31,16 +32,34 @@ class Contents:
     models: dict[str, Counter[str]] = field(default_factory=dict)
 
     def take(self, record: Json) -> None:
-        """Take in one sample's record."""
+        """Take in one sample's record.
+
+        Raises:
+            DamageError: its references or its provenance are not what a run writes.
+        """
         self.record = joined(self.record, type_of(record))
         listed = record.get("references")
         if isinstance(listed, list):
+            if not all(isinstance(reference, dict) for reference in listed):
+                raise DamageError(f"sample {record.get('id', '')}: its references are no JSON objects; run `verify`")
             self.images[len(listed)] += 1
             for reference in listed:
                 known = self.references.setdefault(str(reference.get("id", "")), {**reference, "samples": 0})
                 known["samples"] += 1
-        for role, source in json.loads(record.get("provenance") or "{}").items():
+        for role, source in _provenance(record).items():
             self.models.setdefault(role, Counter())[str(source.get("model", ""))] += 1
+
+
+def _provenance(record: Json) -> dict[str, Json]:
+    try:
+        found = json.loads(record.get("provenance") or "{}")
+    except (TypeError, ValueError) as error:
+        raise DamageError(
+            f"sample {record.get('id', '')}: its provenance is no JSON ({error}); run `verify`"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(source, dict) for source in found.values()):
+        raise DamageError(f"sample {record.get('id', '')}: its provenance does not name a source by role; run `verify`")
+    return found
 
 
 def read_contents(output: Output) -> Contents:

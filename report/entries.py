@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -61,8 +62,9 @@ def _tar(output: Output, row: Row) -> str:
 
 
 def _scores(found: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Those that were computed; in a tar -1.0 stands for the others."""
-    return {k: [float(v)] for k, v in found.items() if isinstance(v, int | float) and v != NOT_COMPUTED}
+    """Those that were computed and are finite; in a tar -1.0 stands for the others."""
+    known = {k: float(v) for k, v in found.items() if isinstance(v, int | float) and v != NOT_COMPUTED}
+    return {k: [v] for k, v in known.items() if math.isfinite(v)}
 
 
 def _provenance(record: Json) -> Json:

@@ -10,6 +10,7 @@ from typing import Any
 
 from report.output import Json, Output
 from report.wording import without_paths_in
+from schemas.errors import DamageError
 
 BINS = 24
 _STAGES = ("plan", "input", "writer", "rewriter", "describer", "planner", "reasoner", "painter", "images", "filter")
@@ -110,11 +111,34 @@ def score_histograms(output: Output) -> list[Json]:
     kept = _kept_scores(output)
     rejected: dict[str, list[float]] = {}
     for row in output.rejects:
-        for name, value in json.loads(row["scores"] or "{}").items():
+        for name, value in _rejected_scores(row).items():
             rejected.setdefault(name, []).append(value)
     marks = thresholds(output.settings.get("filters", {}))
-    found = [_histogram(name, kept[name], rejected.get(name, []), marks) for name in kept if kept[name]]
+    names = [*(name for name in kept if kept[name]), *sorted(name for name in rejected if not kept.get(name))]
+    judged = _is_judged(output)
+    found = [_histogram(name, kept.get(name, []), rejected.get(name, []), marks, judged) for name in names]
     return sorted(found, key=lambda one: (not one["leading"], one["name"] not in _LEADING))
+
+
+def _rejected_scores(row: Json) -> dict[str, float]:
+    """Those that are finite.
+
+    Raises:
+        DamageError: they are no JSON object.
+    """
+    try:
+        found = json.loads(row["scores"] or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise DamageError(f"rejection {row['id']}: its scores are no JSON object; run `verify`")
+    return {name: float(v) for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def _is_judged(output: Output) -> bool:
+    """Whether the rows are critic labels, each with a score from 1 to 5."""
+    names = output.shards[0].table.schema.names
+    return "dimension" in names and "score" in names
 
 
 def _kept_scores(output: Output) -> dict[str, list[float]]:
@@ -123,19 +147,22 @@ def _kept_scores(output: Output) -> dict[str, list[float]]:
 
     schema = output.shards[0].table.schema
     names = [f.name for f in schema if pa.types.is_floating(f.type) and f.name not in _NO_SCORES]
-    if "dimension" in schema.names and "score" in names:
+    if _is_judged(output):
         found: dict[str, list[float]] = {}
         for dimension, score in zip(output.column("dimension"), output.column("score"), strict=True):
-            if score is not None:
+            if score is not None and math.isfinite(score):
                 found.setdefault(str(dimension), []).append(score)
         return dict(sorted(found.items()))
     return {name: [v for v in output.column(name) if v is not None and math.isfinite(v)] for name in names}
 
 
-def _histogram(name: str, kept: list[float], rejected: list[float], marks: list[tuple[str, float]]) -> Json:
+def _histogram(
+    name: str, kept: list[float], rejected: list[float], marks: list[tuple[str, float]], judged: bool
+) -> Json:
+    """Bins of one point each where `judged` and all values are whole: a measure that is always 1.0 is no judgement."""
     both = [*kept, *rejected]
     low, high = min(both), max(both)
-    whole = {*both} <= {1.0, 2.0, 3.0, 4.0, 5.0}
+    whole = judged and {*both} <= {1.0, 2.0, 3.0, 4.0, 5.0}
     if whole:
         low, high = 1.0, 5.0
     bins = int(high - low) + 1 if whole else BINS
@@ -148,13 +175,15 @@ def _histogram(name: str, kept: list[float], rejected: list[float], marks: list[
         "edges": [round(edge, 6) for edge in edges],
         "kept": _binned(kept, edges),
         "rejected": _binned(rejected, edges),
-        "mean": round(sum(kept) / len(kept), 4),
+        "mean": round(sum(kept) / len(kept), 4) if kept else None,
         "marks": near,
     }
 
 
 def _edges(low: float, high: float, bins: int) -> list[float]:
-    span = (high - low) or 1e-6
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    span = high - low
     return [low + span * i / bins for i in range(bins + 1)]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -173,16 +174,17 @@ def whole_rejections(output: Output, wanted: set[str]) -> dict[str, Json]:
 
 
 def members(output: Output, rows: Sequence[Row]) -> list[dict[str, Place]]:
-    """Of each row, by name without the sample's id (`image_1.jpg`, `target.jpg`, `json`), where its members lie."""
+    """Of each row, by name without the sample's id (`image_1.jpg`, `target.jpg`, `json`), where its members lie.
+
+    Raises:
+        DamageError: an index names a place outside its tar.
+    """
     found: dict[Row, dict[str, Place]] = {}
     for number, shard in enumerate(output.shards):
         here = [row for row in rows if row.shard == number]
         listed = shard.table.select(["id", "members"]).take([row.row for row in here]).to_pylist() if here else []
         for row, one in zip(here, listed, strict=True):
-            found[row] = {
-                m["name"].removeprefix(f"{one['id']}."): Place(shard.name.tar, m["offset"], m["size"], m["sha256"])
-                for m in one["members"]
-            }
+            found[row] = {m["name"].removeprefix(f"{one['id']}."): _place(shard, m) for m in one["members"]}
     return [found[row] for row in rows]
 
 
@@ -190,7 +192,7 @@ def record_places(shard: Shard) -> list[Place]:
     """Where the JSON of each sample of a shard lies, in the order of the rows.
 
     Raises:
-        DamageError: a sample has none.
+        DamageError: a sample has none, or it lies outside the tar.
     """
     import pyarrow.compute as pc
 
@@ -198,14 +200,23 @@ def record_places(shard: Shard) -> list[Place]:
     rows = listed.filter(pc.ends_with(listed.field("name"), ".json")).to_pylist()
     if len(rows) != shard.table.num_rows:
         raise DamageError(f"{shard.name.index_file}: names {len(rows)} records for {shard.table.num_rows} samples")
-    return [Place(shard.name.tar, m["offset"], m["size"], m["sha256"]) for m in rows]
+    return [_place(shard, m) for m in rows]
+
+
+def _place(shard: Shard, member: Mapping[str, Any]) -> Place:
+    place = Place(shard.name.tar, member["offset"], member["size"], member["sha256"], member["name"])
+    if place.offset < 0 or place.size < 0 or place.offset + place.size > shard.footer.tar_bytes:
+        raise DamageError(
+            f"{shard.name.index_file}: {place.name} lies outside of its tar (byte {place.offset:,}); run `verify`"
+        )
+    return place
 
 
 def read_records(out: str, places: list[Place]) -> list[Json]:
     """The JSON at each place, in order; what lies close together in a tar is read in one piece.
 
     Raises:
-        DamageError: a tar is missing or cut short, or what lies there is no JSON.
+        DamageError: a tar is missing or cut short, or what lies there is no JSON or not the one that the index names.
     """
     order = sorted(range(len(places)), key=lambda i: places[i][:2])
     found: dict[int, Json] = {}
@@ -218,17 +229,24 @@ def read_records(out: str, places: list[Place]) -> list[Json]:
     return [found[i] for i in range(len(places))]
 
 
+def is_intact(place: Place, data: bytes) -> bool:
+    """Whether these bytes are those that the index tells of."""
+    return hashlib.sha256(data).hexdigest() == place.sha256
+
+
 def read_place(out: str, place: Place) -> bytes:
     """The bytes at a place.
 
     Raises:
-        DamageError: the tar is missing or cut short.
+        DamageError: the tar is missing, cut short or cannot be read.
     """
     uri = paths.join(out, place.tar)
     try:
         data = paths.read_range(uri, place.offset, place.size)
     except FileNotFoundError as error:
         raise DamageError(f"{uri}: is missing, though its index says that it is finished") from error
+    except OSError as error:
+        raise DamageError(f"{uri}: cannot be read at byte {place.offset:,} ({error}); run `verify`") from error
     if len(data) < place.size:
         raise DamageError(f"{uri}: is cut short before byte {place.offset + place.size:,}; run `verify`")
     return data
@@ -257,9 +275,18 @@ def _runs(order: Iterable[int], places: list[Place]) -> Iterator[list[int]]:
 
 
 def _parsed(out: str, place: Place, data: bytes) -> Json:
+    uri = paths.join(out, place.tar)
+    if not is_intact(place, data):
+        raise DamageError(f"{uri}: {place.name} is not what the index says (its sha256 differs); run `verify`")
     try:
-        found = json.loads(data)
+        found = json.loads(data, parse_constant=_no_constant)
     except ValueError as error:
-        uri = paths.join(out, place.tar)
-        raise DamageError(f"{uri}: there is no readable JSON at byte {place.offset:,} ({error})") from error
-    return found if isinstance(found, dict) else {}
+        raise DamageError(f"{uri}: {place.name} is no readable JSON ({error}); run `verify`") from error
+    if not isinstance(found, dict):
+        raise DamageError(f"{uri}: {place.name} is no JSON object; run `verify`")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    """Python's own parser lets NaN and Infinity pass; those of most readers do not."""
+    raise ValueError(f"{name} is no JSON")

@@ -234,3 +234,13 @@ page = recall();
 mirror();
 refresh(true);
 document.documentElement.dataset.ready = "yes";
+
+/* Follows the pictures: how many of them are not those that the index tells of. */
+function damage() {
+  const names = data("damaged"), n = names.length;
+  if (!n) return;
+  const said = `${number(n)} ${n === 1 ? "picture is" : "pictures are"} not what the index says, and left out (${names.slice(0, 3).join(", ")}${n > 3 ? ", ..." : ""}); run verify.`;
+  append(document.getElementById("notices"), [h("p", { class: "warning" }, said)]);
+}
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", damage);
+else damage();

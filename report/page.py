@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import math
 from collections.abc import Iterator
 from importlib import resources
 from typing import NamedTuple
@@ -30,11 +31,12 @@ _SCRIPTS = ("dom.js", "charts.js", "cards.js", "page.js")
 
 
 class Written(NamedTuple):
-    """What a report came to: entries shown, entries there are, bytes."""
+    """What a report came to: entries shown, entries there are, bytes, and pictures that are not what the index says."""
 
     shown: int
     of: int
     bytes: int
+    damaged: int
 
 
 def write_report(output: Output, samples: int = SAMPLES, thumb: int | None = None) -> Written:
@@ -59,11 +61,11 @@ def write_report(output: Output, samples: int = SAMPLES, thumb: int | None = Non
         "chunk": _CHUNK,
         "block": _BLOCK,
     }
-    written = 0
+    written, damaged = 0, list[str]()
     with paths.open_atomic(paths.join(output.out, REPORT)) as file:
-        for part in _page(output, head, [entry.detail for entry in made], pictures, px):
+        for part in _page(output, head, [entry.detail for entry in made], pictures, px, damaged):
             written += file.write(part.encode("utf-8", "replace"))
-    return Written(len(made), chosen.of_kept + chosen.of_rejected, written)
+    return Written(len(made), chosen.of_kept + chosen.of_rejected, written, len(damaged))
 
 
 def title_of(dataset: str) -> str:
@@ -71,7 +73,9 @@ def title_of(dataset: str) -> str:
     return TITLES.get(dataset, dataset or "Dataset")
 
 
-def _page(output: Output, head: Json, details: list[Json], pictures: Pictures, px: int) -> Iterator[str]:
+def _page(
+    output: Output, head: Json, details: list[Json], pictures: Pictures, px: int, damaged: list[str]
+) -> Iterator[str]:
     """The page in order: the data before the script, which starts before the pictures are read."""
     script = "\n".join(_file(name) for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -87,14 +91,18 @@ def _page(output: Output, head: Json, details: list[Json], pictures: Pictures, p
     for number in range(-(-len(details) // _CHUNK)):
         yield _block(f"detail-{number}", json_text(details[number * _CHUNK : (number + 1) * _CHUNK]))
     yield middle.replace("@@SCRIPT@@", script)
-    yield from _pictures(output, pictures, px)
+    yield from _pictures(output, pictures, px, damaged)
+    # Known only when every picture was read, which is after the page's head was written.
+    yield _block("damaged", json_text(sorted(damaged)))
     yield after
 
 
-def _pictures(output: Output, pictures: Pictures, px: int) -> Iterator[str]:
-    """Blocks of base64 lines; `-` for a picture that cannot be decoded."""
+def _pictures(output: Output, pictures: Pictures, px: int, damaged: list[str]) -> Iterator[str]:
+    """Blocks of base64 lines; `-` for a picture that cannot be shown. Fills `damaged` with members' names."""
     lines: list[str] = []
     for number, data in enumerate(thumbnails(output.out, pictures.listed, px)):
+        if data is None:
+            damaged.append(pictures.listed[number].place.name)
         lines.append(base64.b64encode(data).decode() if data else "-")
         if len(lines) == _BLOCK or number + 1 == len(pictures.listed):
             yield f'<script type="text/plain" id="pictures-{number // _BLOCK}">\n' + "\n".join(lines) + "\n</script>\n"
@@ -102,10 +110,20 @@ def _pictures(output: Output, pictures: Pictures, px: int) -> Iterator[str]:
 
 
 def json_text(value: object) -> str:
-    """JSON that may stand in a script element: no `<`, so neither `</script>` nor `<!--`."""
-    return writable(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))).replace(
-        "<", "\\u003c"
-    )
+    """JSON that may stand in a script element: no `<`, so no `</script>` and no `<!--`; null for NaN and infinity."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return writable(text).replace("<", "\\u003c")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _block(name: str, text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from report.output import Place, read_place
+from report.output import Place, is_intact, read_place
 from schemas.errors import ImageError
 
 QUALITY = 68
@@ -39,25 +39,29 @@ class Pictures:
         return self._known[place.sha256]
 
 
-def thumbnails(out: str, pictures: list[Picture], px: int) -> Iterator[bytes]:
+def thumbnails(out: str, pictures: list[Picture], px: int) -> Iterator[bytes | None]:
     """A JPEG of at most `px` on its longer side for each picture, in order; empty where it cannot be decoded.
+
+    None where the bytes are not those that the index tells of: another picture may lie there.
 
     Raises:
         DamageError: a tar is missing or cut short.
     """
 
-    def small(picture: Picture) -> bytes:
+    def small(picture: Picture) -> bytes | None:
         from storage import images
 
         try:
             data = read_place(out, picture.place)
+            if not is_intact(picture.place, data):
+                return None
             return images.thumbnail(data, px * 4 // 5 if picture.lesser else px, QUALITY)
         except ImageError:
             return b""
 
     # Pillow lets go of the interpreter while it decodes, scales and encodes.
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="thumbnails") as pool:
-        begun: deque[Future[bytes]] = deque()
+        begun: deque[Future[bytes | None]] = deque()
         for picture in pictures:
             begun.append(pool.submit(small, picture))
             if len(begun) > _AHEAD:

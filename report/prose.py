@@ -90,8 +90,8 @@ def _counts(found: Json, contents: Contents) -> str:
     if found["reasons"]:
         reasons = [(r["stage"], r["reason"], r["count"]) for r in found["reasons"]]
         lines.append(_table(("stage", "rejected because of", "count"), reasons))
-    if found["scores"]:
-        lines.append(_table(("score of the kept", "mean"), [(s["name"], s["mean"]) for s in found["scores"]]))
+    if scores := [(s["name"], s["mean"]) for s in found["scores"] if s["mean"] is not None]:
+        lines.append(_table(("score of the kept", "mean"), scores))
     for dimension, balance in sorted(found["balance"].items()):
         rows = [(score, n, balance["after"].get(score, 0)) for score, n in sorted(balance["before"].items())]
         lines.append(_table((f"{dimension} score", "rows", "in the config `balanced`"), rows))
