@@ -35,6 +35,7 @@ class ShardSample:
         subjects: what may not appear in another split.
         ordinal, draft, input_id: for the rejection, should an image fail.
         digests: by suffix, the sha256 that a content must have, where it is known.
+        origin: the tar that the contents are copied from; empty where they are new.
     """
 
     id: str
@@ -45,6 +46,7 @@ class ShardSample:
     draft: Draft | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     input_id: str = ""
+    origin: str = ""
 
 
 def write_shard(
@@ -154,7 +156,8 @@ def _make(sample: ShardSample) -> Made | ImageError:
     made = [(suffix, data, hashlib.sha256(data).hexdigest()) for suffix, data in contents]
     for suffix, _, digest in made:
         if (known := sample.digests.get(suffix, digest)) != digest:
-            raise DamageError(f"{sample.id}.{suffix}: has the sha256 {digest}, not {known}; run `verify` on its output")
+            member = f"{sample.origin}: {sample.id}.{suffix}" if sample.origin else f"{sample.id}.{suffix}"
+            raise DamageError(f"{member} has the sha256 {digest}, not {known}; run `verify` on the folder it is from")
     return made
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from schemas.errors import DamageError, InputError
 from shards.commit import ShardSample, finished, write_shard
-from shards.indexes import Index, digest_of_tars, read_index_of, read_indexes
+from shards.indexes import Index, digest_of_tars, read_index_of, read_indexes, read_span
 from shards.manifest import canonical, finished_run, read_run, write_manifest, write_run
 from shards.names import MANIFEST, RUN, names_of
 from shards.tables import Column
@@ -187,6 +187,7 @@ def _sample(uri: str, row: Json, columns: list[Column]) -> ShardSample:
         columns={name: row[name] for name, _ in columns},
         subjects=tuple(row["subjects"] or ()),
         digests={suffix: member["sha256"] for suffix, member in zip(suffixes, members, strict=True)},
+        origin=uri,
     )
 
 
@@ -194,10 +195,7 @@ def _read(uri: str, key: str, suffixes: list[str], members: list[Json]) -> list[
     """(suffix, content) of a sample's members, which lie side by side: one read fetches them."""
     first = min((member["offset"] for member in members), default=0)
     last = max((member["offset"] + member["size"] for member in members), default=0)
-    try:
-        data = memoryview(paths.read_range(uri, first, last - first))
-    except FileNotFoundError as error:
-        raise DamageError(f"{uri}: is missing, though its index says that it is finished") from error
+    data = memoryview(read_span(uri, first, last - first))
     if len(data) < last - first:
         raise DamageError(f"{uri}: is cut short before the end of sample {key}; run `verify`")
     spans: Iterator[tuple[int, int]] = ((m["offset"] - first, m["size"]) for m in members)

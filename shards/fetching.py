@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from schemas.errors import DamageError, ImageError
+from shards.indexes import read_span
 from shards.order import Numbers
 from shards.places import Place, Places
 from shards.tar import BLOCK, LONGEST_NAME
@@ -110,9 +111,8 @@ class Fetcher:
         tar = places.tars[places.shard(run[0])]
         start = int(places.starts[run[0]])
         try:
-            data = paths.read_range(tar, start, int(places.ends[run[-1]]) - start)
-        except FileNotFoundError:
-            damage = DamageError(f"{tar}: is missing, though its index says that it is finished")
+            data = read_span(tar, start, int(places.ends[run[-1]]) - start)
+        except DamageError as damage:
             yield from (Fetched(number, None, damage) for number in run)
             return
         for number in run:

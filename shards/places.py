@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import DamageError, InputError
-from shards.indexes import Index, digest_of_tars, read_index_of
-from shards.names import SHARDS, ShardName, committed
+from schemas.errors import DamageError
+from shards.indexes import Index, digest_of_tars, listed, read_index_of
+from shards.names import ShardName
 from shards.tables import Footer
 from shards.tar import BLOCK
 from storage import paths
@@ -38,7 +38,8 @@ class Places:
         tars: addresses, in order.
         counts: samples of each.
         digest: of the tars: the same samples have the same one.
-        left_out: a message for each shard whose index cannot be read, where such are skipped.
+        left_out: a message for each shard whose index cannot be read or is missing, where such are skipped.
+        unfinished: of a run that is not finished, which shards are not there yet; empty where all are.
         starts, ends: per sample, the bytes of the tar that hold it, the header of its first member included.
     """
 
@@ -46,6 +47,7 @@ class Places:
     counts: tuple[int, ...]
     digest: str
     left_out: tuple[str, ...]
+    unfinished: str
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     _ids: NDArray[np.bytes_]
@@ -86,11 +88,13 @@ def places_of(out: str, split: str, *, skip_damaged: bool = False) -> Places:
 
     Raises:
         InputError: the folder has no finished shard of this split.
-        DamageError: an index cannot be read; with `skip_damaged` its shard is left out.
+        DamageError: an index cannot be read, or is missing though the run is finished; with `skip_damaged` its shard
+            is left out.
     """
-    names = [name for name in committed(paths.list_files(paths.join(out, SHARDS))) if name.split == split]
-    if not names:
-        raise InputError(f"{paths.join(out, SHARDS)}: there is no finished shard of the split {split}")
+    shards = listed(out, split)
+    lost = shards.lost(out)
+    if lost and not skip_damaged:
+        raise DamageError(lost[0])
 
     def read(name: ShardName) -> _Part | DamageError | None:
         try:
@@ -102,12 +106,13 @@ def places_of(out: str, split: str, *, skip_damaged: bool = False) -> Places:
             raise
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="places") as pool:
-        found = list(pool.map(read, names))
+        found = list(pool.map(read, shards.there))
     parts = [part for part in found if isinstance(part, _Part)]
-    return _joined(out, parts, [str(error) for error in found if isinstance(error, DamageError)])
+    unreadable = [str(error) for error in found if isinstance(error, DamageError)]
+    return _joined(out, parts, [*lost, *unreadable], shards.unfinished(out))
 
 
-def _joined(out: str, parts: Sequence[_Part], left_out: Sequence[str]) -> Places:
+def _joined(out: str, parts: Sequence[_Part], left_out: Sequence[str], unfinished: str) -> Places:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -122,6 +127,7 @@ def _joined(out: str, parts: Sequence[_Part], left_out: Sequence[str]) -> Places
         counts=counts,
         digest=digest_of_tars(part.footer for part in parts),
         left_out=tuple(left_out),
+        unfinished=unfinished,
         starts=offset[first[:-1]] - BLOCK if total else np.zeros(0, np.int64),
         ends=(offset + size)[first[1:] - 1] if total else np.zeros(0, np.int64),
         _ids=np.array([key for p in parts for key in p.ids.to_pylist()], dtype="S"),

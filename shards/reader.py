@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from schemas.errors import DamageError, InputError
 from shards.fetching import FORMS, Fetched, Fetcher, Form
 from shards.fetching import Sample as Sample
-from shards.names import SHARDS, committed
+from shards.indexes import listed
 from shards.order import Even, Numbers, epoch_order, share_of_rank
 from shards.places import places_of
 from shards.tar import walk
@@ -53,10 +54,7 @@ def iterate(out: str, split: str = "train") -> Iterator[Raw]:
         InputError: the folder has no finished shard of this split.
         DamageError: a shard is damaged, or its index is there and its tar is not.
     """
-    shards = shards_of(out, split)
-    if not shards:
-        raise InputError(f"{paths.join(out, SHARDS)}: there is no finished shard of the split {split}")
-    for shard in shards:
+    for shard in shards_of(out, split):
         if not paths.exists(shard):
             raise DamageError(f"{shard}: is missing, though its index says that it is finished")
         for sample in read_shard(shard):
@@ -80,9 +78,20 @@ def read_samples(out: str, split: str = "train") -> Iterator[Sample]:
 
 
 def shards_of(out: str, split: str) -> list[str]:
-    """The tars of a split's finished shards, in order: those whose index, the finish mark, is there."""
-    names = committed(paths.list_files(paths.join(out, SHARDS)))
-    return [paths.join(out, name.tar) for name in names if name.split == split]
+    """The tars of a split's finished shards, in order: those whose index, the finish mark, is there.
+
+    A run that is not finished is warned of (`UserWarning`).
+
+    Raises:
+        InputError: the folder has no finished shard of this split.
+        DamageError: the run is finished, and an index is missing.
+    """
+    shards = listed(out, split)
+    if lost := shards.lost(out):
+        raise DamageError(lost[0])
+    if unfinished := shards.unfinished(out):
+        warnings.warn(unfinished, stacklevel=2)
+    return [paths.join(out, name.tar) for name in shards.there]
 
 
 class Reader:
@@ -93,7 +102,8 @@ class Reader:
     comes exactly once per epoch over all ranks.
 
     Args:
-        out: an output folder, local or remote; its finished shards are read.
+        out: an output folder, local or remote; its finished shards are read, and where the run is not finished,
+            `unfinished` and a warning name the others.
         form: `raw` gives `{"__key__": id, suffix: memoryview}`; the others a `Sample` whose images are JPEG `bytes`,
             `numpy` arrays (height, width, 3) or `pil` images.
         side: neither side of a decoded image exceeds it. None: as they are.
@@ -109,7 +119,7 @@ class Reader:
 
     Raises:
         InputError: no finished shard of this split, or arguments that cannot be.
-        DamageError: an index, or on the way a shard, is damaged; names shard and member.
+        DamageError: an index is missing or damaged, or on the way a shard is; names shard and member.
     """
 
     def __init__(
@@ -135,8 +145,12 @@ class Reader:
         self.rank, self.world, self.even, self.on_damage = rank, world, even, on_damage
         self.epoch = 0
         self.skipped: Counter[str] = Counter()
-        """By message, what was skipped: shards without a readable index, then samples."""
+        """By message, what was skipped: shards without a readable index (one each), then samples."""
         self.skipped.update(places.left_out)
+        self.unfinished = places.unfinished
+        """Of a run that is not finished, which shards are not there yet; empty where all are. Warned of, too."""
+        if self.unfinished:
+            warnings.warn(self.unfinished, stacklevel=2)
         self.places = places
         decodes = form in ("numpy", "pil")
         self.fetcher = Fetcher(

@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +26,7 @@ from PIL import Image
 
 from schemas.errors import DamageError, InputError
 from shards.commit import ShardSample, write_shard
+from shards.copying import copy_samples
 from shards.fetching import Fetcher
 from shards.manifest import write_manifest, write_run
 from shards.names import ShardName
@@ -310,9 +314,75 @@ def test_an_index_that_is_no_index(own: Path) -> None:
     assert [Path(message.partition(": ")[0]).name for message in reader.skipped] == [index.name]
 
 
-def test_a_shard_without_its_finish_mark_is_not_read(own: Path) -> None:
+@pytest.mark.parametrize("also", ["nothing", "run.json"])
+def test_an_index_that_a_finished_run_lost_is_damage(own: Path, also: str) -> None:
     (own / "shards" / "train-00000-of-00004.parquet").unlink()
-    assert len(list(Reader(str(own)))) == TOTAL - SIZES[0]
+    (own / also).unlink(missing_ok=True)
+    for read in (Reader, lambda out: list(read_samples(out)), lambda out: list(iterate(out))):
+        with pytest.raises(DamageError, match=r"shards/train-00000-of-00004\.parquet: is missing, though manifest"):
+            read(str(own))
+    reader = Reader(str(own), on_damage="skip")
+    assert len(list(reader)) == TOTAL - SIZES[0] and not reader.unfinished
+    assert [Path(message.partition(": ")[0]).name for message in reader.skipped] == ["train-00000-of-00004.parquet"]
+
+
+def test_a_finished_run_that_lost_every_index(own: Path) -> None:
+    for file in (own / "shards").glob("*.parquet"):
+        file.unlink()
+    with pytest.raises(DamageError, match="is missing, though"):
+        Reader(str(own))
+    reader = Reader(str(own), on_damage="skip")
+    assert list(reader) == [] and len(reader.skipped) == len(SIZES)
+
+
+def test_of_an_unfinished_run_what_is_there_is_read_and_the_rest_is_named(own: Path) -> None:
+    (own / "manifest.json").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not Reader(str(own)).unfinished, "every shard of the split is there"
+    (own / "shards" / "train-00000-of-00004.parquet").unlink()
+    words = r"own: 1 of 4 shards are not finished \(train-00000-of-00004\); only the others are read"
+    with pytest.warns(UserWarning, match=words):
+        reader = Reader(str(own))
+    assert len(list(reader)) == TOTAL - SIZES[0] and "1 of 4 shards" in reader.unfinished and not reader.skipped
+    with pytest.warns(UserWarning, match=words):
+        assert len(list(read_samples(str(own)))) == TOTAL - SIZES[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*(("offset", n) for n in (10**12, 0, 700, -512, None)), *(("size", n) for n in (-1, 10**6, 2**62))],
+)
+def test_an_index_that_no_tar_can_have(own: Path, key: str, value: int | None) -> None:
+    sample = _rewrite_member(own / "shards" / "train-00003-of-00004.parquet", key, value)
+    words = rf"train-00003-of-00004\.parquet: sample {sample} has a member at .* can have none"
+    with pytest.raises(DamageError, match=words):
+        Reader(str(own))
+    reader = Reader(str(own), on_damage="skip")
+    assert len(list(reader)) == TOTAL - SIZES[3]
+    with pytest.raises(DamageError, match=words):
+        copy_samples(str(own), str(own.parent / "dest"), [*ids(reader), sample])
+
+
+def test_places_that_could_be_but_are_not_are_damage_too(own: Path) -> None:
+    index = own / "shards" / "train-00003-of-00004.parquet"
+    # The first member of a sample in the middle, put behind its last: what lies between cannot be read.
+    sample = _rewrite_member(
+        index, "offset", (own / "shards" / "train-00003-of-00004.tar").stat().st_size // 512 * 512 - 8192
+    )
+    with pytest.raises(DamageError, match=rf"train-00003-of-00004\.tar: .*{sample}|cannot be read"):
+        list(Reader(str(own)))
+    reader = Reader(str(own), on_damage="skip")
+    assert len(list(reader)) == TOTAL - reader.skipped.total() < TOTAL
+
+
+def _rewrite_member(index: Path, key: str, value: int | None) -> str:
+    """Change a place in the sixth row of an index; returns the sample's id."""
+    table = pq.read_table(index)
+    rows = table.to_pylist()
+    rows[5]["members"][0][key] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), index)
+    return str(rows[5]["id"])
 
 
 def test_neighbours_are_fetched_in_one_read(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
