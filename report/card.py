@@ -14,6 +14,7 @@ from report.wording import without_paths
 from shards.names import BALANCED, SHARDS
 
 CARD, ATTRIBUTION = "README.md", "attribution.csv"
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 _SIZES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -137,5 +138,11 @@ def _attribution(contents: Contents) -> bytes:
     writer = csv.DictWriter(out, columns, extrasaction="ignore", restval="", lineterminator="\n")
     writer.writeheader()
     for _, row in sorted(contents.references.items()):
-        writer.writerow({**row, "source_id": without_paths(str(row.get("source_id", "")))})
+        cells = {**row, "source_id": without_paths(str(row.get("source_id", "")))}
+        writer.writerow({key: _inert(value) for key, value in cells.items()})
     return out.getvalue().encode("utf-8", "replace")
+
+
+def _inert(value: object) -> object:
+    """A cell that no spreadsheet runs: text that would begin a formula gets an apostrophe (OWASP, CSV injection)."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

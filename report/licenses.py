@@ -11,8 +11,16 @@ _FREE = re.compile(r"^(?:cc0(?:[- ]1\.0)?|cc-zero|public domain(?: mark(?: 1\.0)
 _PERMISSIVE = {
     "mit", "apache-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "zlib", "wtfpl", "bsl-1.0",
 }  # fmt: skip
-# What a remark in parentheses may say without changing the terms: who holds or states them.
-_REMARK = re.compile(r"\s*\([^()]*\)\s*$")
+# What a remark in parentheses may say without changing the terms: which collection, author or file states them. Any
+# other may be a condition ("research use only"), so the license with it is none that is known.
+_SOURCE = (
+    r"(?:magicbrush|geneval|pexels|unsplash|nasa|noaa|nssdc|bagel|wikimedia commons|open images|open clip art library"
+    r"|tux paint contributors(?:/changes)?|djghosh13/geneval)"
+)
+_REMARK = re.compile(
+    rf"\s*\((?:dataset|images?|photos?|as stated|(?:as redistributed in |per )?{_SOURCE}"
+    rf"(?:[,/]? (?:per |as redistributed in )?{_SOURCE}|/{_SOURCE}|, as stated| pre-[\d-]+)*)\)\s*$"
+)
 
 
 class Verdict(NamedTuple):
@@ -39,7 +47,16 @@ def strictest(licenses: Iterable[str]) -> Verdict:
     if not fitting:
         return Verdict("other", f"No single one of these licenses covers the others: {'; '.join(found[:6])}.")
     chosen = max(fitting, key=lambda name: (_version(name), name.startswith("cc"), name))
-    return Verdict(_identifier(chosen), "It is the strictest of the references' licenses; the others ask for less.")
+    shown = next(license for license in found if plain[license] == chosen)
+    if _FREE.match(chosen) and _identifier(chosen) == "other":
+        return Verdict("other", f"All references are free of rights ({'; '.join(found[:6])}); there is no word for it.")
+    if _identifier(chosen) == "other":
+        return Verdict("other", f"The license that asks for most, {shown}, is given without its version.")
+    if len({*plain.values()}) == 1:
+        return Verdict(_identifier(chosen), f"All references are under {shown}.")
+    return Verdict(
+        _identifier(chosen), f"{shown} is the strictest of the references' licenses; no other asks for more."
+    )
 
 
 def _plain(license: str) -> str:
@@ -71,5 +88,5 @@ def _identifier(name: str) -> str:
         return "cc0-1.0" if name.startswith(("cc0", "cc-zero")) else "other"
     if match := _CC.match(name):
         parts = [part for part in ("nc", "nd", "sa") if part in match[1]]
-        return "-".join(["cc", "by", *parts, match[2]]) if match[2] else "cc"
+        return "-".join(["cc", "by", *parts, match[2]]) if match[2] else "other"
     return name

@@ -61,7 +61,7 @@ def body(output: Output, contents: Contents, license_says: str) -> str:
     """Markdown below the front matter."""
     found, compared = figures(output), overlaps(output)
     parts = [
-        f"# {name_of(output.dataset)} dataset",
+        f"# {inert(name_of(output.dataset))} dataset",
         _ABOUT.get(output.dataset, "Samples written by Plumbline.").strip(),
         "`report.html` shows the samples with their images; `plumbline verify` checks them against `manifest.json`.",
         "## What it holds\n\n" + _counts(found, contents),
@@ -128,7 +128,8 @@ index = pd.concat(map(pd.read_parquet, sorted(glob.glob(f"{{DIR}}/shards/*.parqu
 
 def _making(output: Output, found: Json) -> str:
     usage = found["usage"]
-    lines = [f"Made by Plumbline {found['versions'].get('plumbline', '')}; seed {_seed(output)}.".replace(" ;", ";")]
+    version = inert(found["versions"].get("plumbline", ""))
+    lines = [f"Made by Plumbline {version}; seed {inert(_seed(output))}.".replace(" ;", ";")]
     if usage:
         head = ("model", "roles", "calls", "answers from the ledger", "tokens in", "tokens out", "USD")
         rows = [
@@ -157,6 +158,8 @@ def _making(output: Output, found: Json) -> str:
             if isinstance(said, dict)
         ]
         lines.append(_table(("filter", "settings"), settings))
+    elif output.dataset == "realign" and "filters" not in output.settings:
+        lines.append("The filters' settings are not recorded.")
     return "\n\n".join(lines)
 
 
@@ -176,29 +179,31 @@ def _rights(output: Output, contents: Contents, license_says: str) -> str:
             held[name] = held.get(name, 0) + 1
         rows = sorted(held.items(), key=lambda one: (-one[1], one[0]))
         lines = [
-            f"{license_says} `attribution.csv` names the license and the author of each of the "
+            f"{inert(license_says)} `attribution.csv` names the license and the author of each of the "
             f"{len(contents.references):,} references that a sample shows.",
             _table(("license", "references"), rows),
             _persons(output, contents),
         ]
     painters = sorted(set(contents.models.get("painter", {})) - {"offline"})
     if painters:
-        lines.append(f"Images painted by {', '.join(painters)} are also subject to the terms of their provider.")
+        lines.append(f"Images painted by {inert(', '.join(painters))} are also subject to the terms of their provider.")
     return "\n\n".join(lines)
 
 
 def _persons(output: Output, contents: Contents) -> str:
-    allowed = output.settings.get("planning", {}).get("persons")
-    rule = (
-        f"Only references that the pool marks as {', '.join(map(str, allowed))} were let in."
-        if allowed
-        else "No reference was left out because of a person that it may show."
-    )
+    planning = output.settings.get("planning", {})
+    allowed = planning.get("persons")
+    if "persons" not in planning:
+        rule = "The rule by which references that show persons were let in is not recorded."
+    elif allowed:
+        rule = f"Only references that the pool marks as {inert(', '.join(map(str, allowed)))} were let in."
+    else:
+        rule = "No reference was left out because of a person that it may show."
     held: dict[str, int] = {}
     for reference in contents.references.values():
         name = str(reference.get("person", "")) or "not recorded"
         held[name] = held.get(name, 0) + 1
-    said = ", ".join(f"{name}: {count:,}" for name, count in sorted(held.items()))
+    said = ", ".join(f"{inert(name)}: {count:,}" for name, count in sorted(held.items()))
     return f"Persons: {rule} What the pool says of the references shown: {said}."
 
 
@@ -206,14 +211,14 @@ def limits(output: Output, found: Json, contents: Contents) -> list[str]:
     """Sentences on what this data is not, as far as the output shows it."""
     lines = []
     if found["missing"]:
-        lines.append(f"The run is not finished: {found['missing']}.")
+        lines.append(f"The run is not finished: {inert(found['missing'])}.")
     if any("offline" in models for models in contents.models.values()):
         roles = sorted(role for role, models in contents.models.items() if "offline" in models)
         lines.append(
-            f"By rule and without a model ({', '.join(roles)}): good for testing a pipeline, poor for training."
+            f"By rule and without a model ({inert(', '.join(roles))}): good for testing a pipeline, poor for training."
         )
     for name, note in sorted((found["notes"] or {}).items()):
-        lines.append(f"{name}: {without_paths(str(note))}")
+        lines.append(f"{inert(name)}: {inert(without_paths(str(note)))}")
     if output.dataset == "realign":
         lines += [
             "Instructions, reasonings and targets are made and checked by models and rules, not by people.",
@@ -235,8 +240,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def cell(value: object) -> str:
-    """A table's cell: on one line, with nothing that a renderer takes for a bar or for HTML."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
+    """A table's cell: numbers with separators, and text as `inert` makes it."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else inert(value)
+
+
+def inert(value: object) -> str:
+    """On one line, with nothing that a renderer takes for a bar, code, a link, a picture or HTML."""
     text = " ".join(str(value).split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    for sign in "\\|`[]":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("<", "&lt;")

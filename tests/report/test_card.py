@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,16 @@ import pytest
 import yaml
 
 from cli.report import run
-from report.card import ATTRIBUTION, CARD, size_category
+from report.card import ATTRIBUTION, CARD, _attribution, license_of, size_category
+from report.contents import Contents, read_contents
 from report.licenses import strictest
-from report.prose import cell
+from report.output import read_output
+from report.prose import body, cell
 from schemas.errors import DamageError, InputError
+from shards.copying import copy_samples
 from shards.reader import read_samples
 from shards.verify import verify
+from tests.report import conftest
 from tests.report.conftest import write_edits, write_realign
 
 DATASETS = ["realign", "firm-edit", "firm-gen"]
@@ -257,10 +262,80 @@ def test_the_command_says_what_it_wrote_and_fails_in_one_line(tmp_path: Path) ->
         (["mit"], "mit"),
         (["CC-BY-4.0 (dataset); photo: Unsplash License"], "other"),
         (["CC-BY-NC-ND-4.0", "CC0-1.0"], "cc-by-nc-nd-4.0"),
+        (["CC BY 4.0 (non-commercial use only)"], "other"),
+        (["MIT (research use only)"], "other"),
+        (["CC0-1.0 (per the noncommercial terms of NASA)"], "other"),
+        (["Apache-2.0 (as redistributed in Bagel)"], "apache-2.0"),
+        (["CC-BY-4.0", "Public domain (NASA/NSSDC, per Tux Paint CONTRIBUTORS)"], "cc-by-4.0"),
+        (["CC-BY-4.0", "Public domain (Open Clip Art Library, per Tux Paint CONTRIBUTORS)"], "cc-by-4.0"),
+        (["CC0 (Unsplash pre-2017-06-08)", "CC0 (Pexels, as stated)"], "cc0-1.0"),
+        (["CC BY-NC", "CC0-1.0"], "other"),
     ],
 )
 def test_the_strictest_license_is_named_where_there_is_one(licenses: list[str], expected: str) -> None:
     assert strictest(licenses).license == expected
+
+
+def test_why_a_license_is_named_is_a_sentence_that_holds() -> None:
+    assert strictest(["CC BY-NC", "CC0-1.0"]).why == (
+        "The license that asks for most, CC BY-NC, is given without its version."
+    )
+    assert "strictest" not in strictest(["Public domain"]).why
+    assert strictest(["MIT"]).why == "All references are under MIT."
+    assert "CC-BY-4.0 is the strictest" in strictest(["CC-BY-4.0", "CC0-1.0"]).why
+
+
+HARMFUL = "<img src=x onerror=alert(1)>\n# ![a](http://example.org/a)"
+
+
+def test_nothing_that_the_output_says_is_markup_in_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A license, a note, a painter's name and a person, each with a tag, a line's end and a picture in it."""
+    monkeypatch.setitem(conftest.REALIGN, "notes", {HARMFUL: HARMFUL})
+    monkeypatch.setitem(conftest.REALIGN, "versions", {"plumbline": HARMFUL})
+    monkeypatch.setitem(conftest.REALIGN, "planning", {"seed": HARMFUL, "persons": [HARMFUL]})
+    folder = write_realign(tmp_path / "out")
+    output = read_output(str(folder))
+    contents = read_contents(output)
+    for reference in contents.references.values():
+        reference.update(license=HARMFUL, person=HARMFUL)
+    contents.models["painter"] = Counter({HARMFUL: 1})
+    text = body(output, contents, license_of(contents).why)
+    assert text.count("&lt;img") >= 8
+    assert "<img" not in text and "\n# !" not in text and "![" not in text
+
+
+def test_no_cell_of_the_attributions_is_a_formula(tmp_path: Path) -> None:
+    contents = Contents(references={
+        "1": {"id": "1", "source_id": "-1+1", "attribution": '=HYPERLINK("http://example.org")', "samples": 2},
+        "2": {"id": "2", "source_id": "plain", "attribution": "a = b", "license": "@SUM(A1)", "samples": 1},
+    })  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(_attribution(contents).decode())))
+    assert [rows[0][key] for key in ("source_id", "attribution", "samples")] == [
+        "'-1+1", "'=HYPERLINK(\"http://example.org\")", "2",
+    ]  # fmt: skip
+    assert [rows[1][key] for key in ("source_id", "attribution", "license")] == ["plain", "a = b", "'@SUM(A1)"]
+
+
+def test_a_selection_of_a_selection_is_told_by_the_run_behind_it(tmp_path: Path) -> None:
+    folder = write_realign(tmp_path / "out")
+    ids = [sample.id for sample in read_samples(str(folder))]
+    copy_samples(str(folder), str(tmp_path / "one"), ids[:20])
+    copy_samples(str(tmp_path / "one"), str(tmp_path / "two"), ids[:10])
+    run(str(tmp_path / "two"), True, None, None)
+    text = (tmp_path / "two" / CARD).read_text()
+    assert "seed 7." in text and "| clip | min_text = 0.12" in text
+    assert "No reference was left out because of a person" in text
+
+
+def test_a_rule_that_the_run_does_not_record_is_not_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in ("planning", "filters"):
+        monkeypatch.delitem(conftest.REALIGN, key)
+    folder = write_realign(tmp_path / "out")
+    run(str(folder), True, None, None)
+    text = (folder / CARD).read_text()
+    assert "No reference was left out" not in text
+    for said in ("seed not recorded", "were let in is not recorded", "The filters' settings are not recorded"):
+        assert said in text
 
 
 def test_sizes_are_the_hubs_words() -> None:
