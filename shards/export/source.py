@@ -128,7 +128,7 @@ class Source:
                 for found, row in zip_longest(_samples(uri), known):
                     if found is None or row is None or found[0] != row["id"]:
                         raise DamageError(f"{uri}: its samples are not those that its index lists; run `verify`")
-                    ahead.append(pool.submit(_row, *found, row["members"], name.split, uri))
+                    ahead.append(pool.submit(_row, found[0], found[1], row["members"], name.split, uri))
                     if len(ahead) > _AHEAD:
                         yield ahead.popleft().result()
                 while ahead:

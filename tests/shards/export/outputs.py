@@ -38,12 +38,14 @@ def prompt_of(i: int, references: int, instruction: str) -> str:
 
 
 def realign(
-    folder: Path, *, train: int = 20, test: int = 4, shard: int = 8, paintings: int = 0, side: int = 32, aside: str = ""
-) -> Path:
+    folder: Path, *, train: int = 20, test: int = 4, shard: int = 8, paintings: int = 0, side: int = 32,
+    aside: str = "", unfit: range = range(0),
+) -> Path:  # fmt: skip
     """Samples of 1 to 3 references with two IC-CoTs each; every fifth has two that are equal.
 
     Args:
         aside: what every caption of an IC-CoT says besides.
+        unfit: training samples whose prompts name no image.
     """
     shards = {"train": -(-train // shard), "test": -(-test // shard)}
     run = {"dataset": "realign", "seed": 1, "shards": {split: count for split, count in shards.items() if count}}
@@ -51,13 +53,13 @@ def realign(
     counts = {"train": train, "test": test}
     for name in names_of(run["shards"]):  # type: ignore[arg-type]
         some = range(name.index * shard, min((name.index + 1) * shard, counts[name.split]))
-        samples = [_sample(name.split, i, paintings, side, aside) for i in some]
+        samples = [_sample(name.split, i, paintings, side, aside, name.split == "train" and i in unfit) for i in some]
         write_shard(str(folder), name, samples, [], run_hash=run_hash, planned=len(samples))
     write_manifest(str(folder))
     return folder
 
 
-def _sample(split: str, i: int, paintings: int, side: int, aside: str) -> ShardSample:
+def _sample(split: str, i: int, paintings: int, side: int, aside: str, unfit: bool) -> ShardSample:
     references = 1 + i % 3
     key = key_of(split, i)
     # The third of the instructions are one and the same text.
@@ -69,7 +71,7 @@ def _sample(split: str, i: int, paintings: int, side: int, aside: str) -> ShardS
         "subtype": "",
         "instruction": instruction,
         # Hostile text never reaches a prompt of a Draft with a placeholder too many, but may hold other tokens.
-        "prompt": prompt_of(i, references, instruction.replace("<image_7>", "seven")),
+        "prompt": "No image." if unfit else prompt_of(i, references, instruction.replace("<image_7>", "seven")),
         "references": [
             {"id": key_of("ref", i, n), "kind": "object", "role": "base" if base and not n else "subject"}
             for n in range(references)

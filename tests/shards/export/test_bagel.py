@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from schemas.errors import InputError
 from shards.export.formats import export
 from shards.export.options import Options
 from shards.export.prompts import plain, plain_prompt
@@ -108,6 +109,40 @@ def test_row_groups_divide_over_the_workers_and_no_row_is_dropped(
         assert share
         seen.update(f"{group}" for _, group in share)
     assert len(seen) == len(sizes)
+
+
+@pytest.mark.parametrize("units", [4, 7, 32])
+@pytest.mark.parametrize("large", [False, True])
+def test_row_groups_divide_though_samples_are_left_out_or_large(
+    units: int, large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr("shards.export.bagel.GROUP_BYTES", 6_000)
+    out = outputs.realign(tmp_path / "out", train=70, test=2, unfit=range(20, 29))
+    found = export(str(out), "bagel", str(tmp_path / "x"), Options(units=units))
+    assert (found.samples, found.left_out) == (72, {"placeholders": 9})
+    assert sum(rows for name, rows in found.rows.items() if name.startswith("train/")) == 61
+    file = pq.ParquetFile(tmp_path / "x" / "train" / "part-00000.parquet")
+    info = json.loads((tmp_path / "x" / "train.parquet_info.json").read_text())
+    assert [part["num_row_groups"] for part in info.values()] == [file.num_row_groups]
+    assert file.num_row_groups % units == 0 and file.metadata.num_rows == 61
+    ids = [row["id"] for row in file.read(["id"]).to_pylist()]
+    kept = [s.id for s in read_samples(str(out)) if "<image_1>" in s.json["prompt"]]
+    assert ids == kept
+    told = json.loads((tmp_path / "x" / "bagel_info.json").read_text())["realign_iccot"]["realign_iccot"]
+    assert told["num_total_samples"] == 61
+
+
+def test_fewer_samples_that_fit_than_workers_are_refused(tmp_path: Path) -> None:
+    out = outputs.realign(tmp_path / "out", train=20, test=0, unfit=range(3))
+    with pytest.raises(InputError, match=r"17 samples \(3 left out\), fewer than the 18 workers"):
+        export(str(out), "bagel", str(tmp_path / "x"), Options(units=18))
+    gone = outputs.realign(tmp_path / "gone", train=4, test=2, unfit=range(2, 4))
+    export(str(gone), "bagel", str(tmp_path / "y"))
+    none = outputs.realign(tmp_path / "none", train=4, test=6, unfit=range(4))
+    with pytest.raises(InputError, match=r"0 samples \(4 left out\), fewer than the 1 workers"):
+        export(str(none), "bagel", str(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
 
 
 def test_keys_are_the_paths_that_bagel_will_ask_for(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
