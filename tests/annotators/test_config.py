@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from annotators.config import BudgetConfig, ModelConfig, ModelsConfig
 from annotators.engine import Engine, EngineSpec
+from annotators.interface import Capabilities
 from annotators.lanes import limits_of, merged
 from annotators.limits import Limits
 from schemas.errors import InputError
@@ -78,11 +79,11 @@ def test_a_named_key_variable_must_hold_a_key(held: str, fakes: Any, monkeypatch
     assert not held or held not in str(caught.value)
 
 
-def test_a_role_that_offline_has_no_rules_for_is_refused(fakes: Any) -> None:
-    offline = {"provider": "offline"}
-    for roles in ({"judge": offline}, {"writer": offline, "judge": offline}):
-        with pytest.raises(InputError, match=r"models\.judge\.provider: offline"):
-            Engine(EngineSpec(models=section(**roles), roles=tuple(roles)), ledger=fakes.Ledger())
+def test_a_role_that_a_provider_cannot_play_is_refused(fakes: Any) -> None:
+    provider = fakes.Provider(capabilities=Capabilities(roles=("writer",)))
+    models = section(judge={"provider": "offline"})
+    with pytest.raises(InputError, match=r"models\.judge\.provider: offline can only be writer"):
+        Engine(EngineSpec(models=models, roles=("judge",)), ledger=fakes.Ledger(), make=lambda *_: provider)
 
 
 def test_roles_that_nobody_asks_may_name_anything(fakes: Any) -> None:

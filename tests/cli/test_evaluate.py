@@ -41,7 +41,7 @@ def test_a_pipe_gets_plain_columns_and_what_failed_is_said(plumbline: Run, score
     done = plumbline("omnicontext", "--scores", scores)
     assert done.returncode == 0 and done.stderr == ""
     assert "omnicontext: 8 records, 8 of this language, 6 used, 2 scores unparsed" in done.stdout
-    assert "note: 2 scores that failed to parse are left out, never guessed" in done.stdout
+    assert "note: 2 scores that could not be used: left out, never guessed" in done.stdout
     (line,) = (line for line in done.stdout.splitlines() if line.strip().startswith("average"))
     assert "4.0000 [" in line and "│" not in done.stdout and "\x1b" not in done.stdout
 
