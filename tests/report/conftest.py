@@ -290,6 +290,42 @@ def write_images(folder: Path) -> Path:
     return folder
 
 
+def write_one(
+    folder: Path,
+    record: str,
+    scores: dict[str, float],
+    rejected: list[dict[str, float]],
+    images: dict[str, bytes] | None = None,
+) -> Path:
+    """A run of one sample with this record, and rejections with these scores."""
+    run_json = {"dataset": "realign", "shards": {"train": 1}, "prompts": {}, "versions": {}}
+    sample = ShardSample("a" * 32, [*(images or {}).items(), ("json", record.encode())], scores, (), 0)
+    rejections = [
+        Rejection(
+            id=f"{i:032}",
+            ordinal=1 + i,
+            task="add",
+            stage="filter",
+            reason="clip_text",
+            error_class=ErrorClass.FILTERED,
+            scores=found,
+        )
+        for i, found in enumerate(rejected)
+    ]
+    write_shard(
+        str(folder),
+        ShardName("train", 0, 1),
+        [sample],
+        rejections,
+        run_hash=write_run(str(folder), run_json),
+        planned=1 + len(rejections),
+        columns=[("task", "string"), *((name, "float") for name in scores)],
+        usage={},
+    )
+    write_manifest(str(folder))
+    return folder
+
+
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "realign": write_realign,
     "firm-edit": write_edits,

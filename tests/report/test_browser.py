@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.report.conftest import HOSTILE, LONG
+from tests.report.conftest import HOSTILE, LONG, write_one
+from tests.shards.made import jpeg
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `test` is not installed")
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -269,3 +270,20 @@ def test_controls_have_names_and_pictures_have_texts(visit: Any) -> None:
             .map(one => one.outerHTML)"""
         )
         assert nameless == []
+
+
+def test_damaged_pictures_and_a_score_of_the_rejected_alone_are_told(browser: Any, tmp_path: Path) -> None:
+    from cli.report import run
+
+    record, rejected = '{"id": "x", "task": "add"}', [{"late_score": 0.1}, {"late_score": 0.3}]
+    folder = write_one(tmp_path / "out", record, {}, rejected, {"target.jpg": jpeg(1, 64)})
+    tar = folder / "shards" / "train-00000-of-00001.tar"
+    data = bytearray(tar.read_bytes())
+    data[data.index(b"\xff\xd8\xff") + 400] ^= 1
+    tar.write_bytes(data)
+    run(str(folder), False, None, None)
+    visit = Visit(browser, folder)
+    sync_api.expect(visit.page.locator("#notices")).to_contain_text("1 picture is not what the index says")
+    sync_api.expect(visit.page.locator("#charts")).to_contain_text("none of the kept")
+    assert visit.trouble == []
+    visit.context.close()

@@ -16,12 +16,8 @@ from cli.report import run
 from report.card import CARD
 from report.figures import figures
 from report.output import balanced_output, read_output
-from schemas.draft import ErrorClass, Rejection
 from schemas.errors import DamageError
-from shards.commit import ShardSample, write_shard
-from shards.manifest import write_manifest, write_run
-from shards.names import ShardName
-from tests.report.conftest import write_edits, write_realign
+from tests.report.conftest import write_edits, write_one, write_realign
 
 
 def written(folder: Path) -> list[str]:
@@ -135,36 +131,6 @@ def test_where_the_page_cannot_be_made_there_is_no_card(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         run(str(folder), False, None, None)
     assert written(folder) == ["report.html"]
-
-
-def write_one(folder: Path, record: str, scores: dict[str, float], rejected: list[dict[str, float]]) -> Path:
-    """A run of one sample with this record, and rejections with these scores."""
-    run_json = {"dataset": "realign", "shards": {"train": 1}, "prompts": {}, "versions": {}}
-    sample = ShardSample("a" * 32, [("json", record.encode())], scores, (), 0)
-    rejections = [
-        Rejection(
-            id=f"{i:032}",
-            ordinal=1 + i,
-            task="add",
-            stage="filter",
-            reason="clip_text",
-            error_class=ErrorClass.FILTERED,
-            scores=found,
-        )
-        for i, found in enumerate(rejected)
-    ]
-    write_shard(
-        str(folder),
-        ShardName("train", 0, 1),
-        [sample],
-        rejections,
-        run_hash=write_run(str(folder), run_json),
-        planned=1 + len(rejections),
-        columns=[("task", "string"), *((name, "float") for name in scores)],
-        usage={},
-    )
-    write_manifest(str(folder))
-    return folder
 
 
 @pytest.mark.parametrize(
