@@ -1,4 +1,8 @@
-"""`make bench`: every benchmark in turn, each writing its section of benchmarks/RESULTS.md."""
+"""`make bench`: each benchmark that needs nothing further, in turn, each writing its section of benchmarks/RESULTS.md.
+
+Those that install their peers are asked for by name: `make bench-annotate`, `make bench-clip`, and
+`python -m benchmarks.planted` (planted defects; `--no-peers` installs nothing).
+"""
 
 from __future__ import annotations
 

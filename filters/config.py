@@ -31,9 +31,9 @@ from schemas.draft import Draft, Rejection
 _REVISION = 1
 """Part of the digest: raised when a measure changes, so that no run continues with scores of two kinds."""
 
-_CLIP_REVISION = 2
+_CLIP_REVISION = 3
 """The same for runs that score by a CLIP other than the toy's: 2 since images are decoded straight to its size, and
-since it computes in fp16 on CUDA."""
+since it computes in fp16 on CUDA; 3 since they are never decoded below twice its size."""
 
 _NOTED = ("clip_text", "relation_margin")
 """The scores whose absence a reader must hear about; the other columns go with them."""

@@ -71,6 +71,8 @@ def rgb_reduced(data: bytes, side: int) -> tuple[NDArray[np.uint8], tuple[int, i
             reduction *= 2
         pixels = _coded(data, reduction)
         if pixels is not None:
+            # Decoders round up: a last column of less than half its pixels would shift all others.
+            pixels = pixels[: max(1, round(size[1] / reduction)), : max(1, round(size[0] / reduction))]
             return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8), size
     probe = images.probe(data)
     size = (probe.width, probe.height)
