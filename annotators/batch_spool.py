@@ -31,6 +31,7 @@ class Room:
         self.most_jobs = MOST_JOBS
         self.enqueued = 0
         self._documented = most_requests
+        self._beside: dict[str, int] = {}  # label of a job under way -> how many others were when it was submitted
         self._turn = asyncio.Lock()
         self._ended = asyncio.Condition()
 
@@ -50,15 +51,25 @@ class Room:
         self.most_requests = max(1, self.most_requests // 2)
         return False
 
-    def accepted(self) -> None:
+    def accepted(self, label: str) -> None:
         """Note a job that the provider took."""
+        self._beside[label] = self.enqueued
         self.enqueued += 1
 
-    async def ended(self, well: bool = True) -> None:
+    def full(self, label: str) -> bool:
+        """Note a job that the provider took and then had no room for; as `refused`, by what was under way then."""
+        beside = self._beside.pop(label, 0)
+        if beside and not self.enqueued:  # they have ended meanwhile
+            self.most_jobs = min(self.most_jobs, beside)
+            return True
+        return self.refused()
+
+    async def ended(self, label: str, well: bool = True) -> None:
         """Note a job that is over: where it went well there is room for one more, and perhaps for a larger one."""
         async with self._ended:
             self.enqueued -= 1
             if well:
+                self._beside.pop(label, None)
                 self.most_jobs = min(MOST_JOBS, self.most_jobs + 1)
                 self.most_requests = min(self._documented, self.most_requests + max(1, self.most_requests // 4))
             self._ended.notify_all()

@@ -106,7 +106,7 @@ class Batching:
         log.info("%s: batch job %s of an earlier run, %d requests", lane.name, job.name, len(job.keys))
         self._under_way.take_up(job.keys, job.usd)
         await self._keeper.claim(job.keys)
-        self._room(lane).accepted()
+        self._room(lane).accepted(job.label)
         self._begin(self._followed(lane, job))
 
     async def _watched(self, lane: Lane, job: Job) -> None:
@@ -316,7 +316,7 @@ class Batching:
             await asyncio.to_thread(self._jobs.drop, job)
             await self._send_halves(lane, spool)
             return None
-        room.accepted()
+        room.accepted(job.label)
         await asyncio.to_thread(self._jobs.keep, job)
         log.info("%s: batch job %s submitted, %d requests", lane.name, job.name, len(job.keys))
         return job
@@ -332,7 +332,7 @@ class Batching:
             self._gathering.told[job.label] = state.answered
             await patience.wait(look)
             look = min(max(LAST_LOOK, self._look), look * 1.5)
-        await self._room(lane).ended(well=not state.failure)
+        await self._room(lane).ended(job.label, well=not state.failure)
         gone = await patience.result(lane, lambda: self._gathering.gathered(lane, job))
         self._gathering.told.pop(job.label, None)
         await self._keeper.release(self._under_way.left(job.keys))  # before another one here may claim them
@@ -353,7 +353,7 @@ class Batching:
         log.warning("%s: batch job %s failed: %s", lane.name, job.name, lane.blot(state.failure or gone))
         if not state.failure:
             return
-        later_helps = self._room(lane).refused()
+        later_helps = self._room(lane).full(job.label)
         if state.full and (later_helps or len(job.keys) > 1):
             return
         self._failures += 1

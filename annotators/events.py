@@ -24,6 +24,9 @@ asked: ContextVar[Request | None] = ContextVar("asked", default=None)
 SHORT_KEY = 16
 """Hex digits of a request's key that an event shows; enough to find it in a ledger."""
 
+LEAST_SECRET = 8
+"""Characters of a key worth hiding: local servers are given words such as `EMPTY`, which any text may hold."""
+
 _secrets: set[str] = set()
 
 
@@ -60,7 +63,7 @@ def ids_of(request: Request) -> dict[str, Any]:
 
 def keep_secret(secrets: Iterable[str]) -> None:
     """From now on `blot` hides these values, whoever's record they stand in."""
-    _secrets.update(secret for secret in secrets if secret)
+    _secrets.update(secret for secret in secrets if len(secret) >= LEAST_SECRET)
 
 
 def blot(text: str) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from annotators import events
+
 # Machines differ and are shared: no test fails for taking long.
 settings.register_profile("plumbline", deadline=None)
 settings.load_profile("plumbline")
@@ -22,3 +24,9 @@ def test_data() -> Path:
     if not (folder / "pool" / "pool.jsonl").is_file():
         pytest.skip(f"no real input at {folder}: set PLUMBLINE_TEST_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test uses as a key is not blotted out of what the next one reads."""
+    monkeypatch.setattr(events, "_secrets", set(events._secrets))

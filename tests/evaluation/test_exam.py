@@ -306,7 +306,7 @@ def written(folder: Path, server: PracticeServer, **more: Any) -> str:
 def test_a_network_teacher_is_paid_once_and_a_budget_stops_and_resumes(
     served: PracticeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "practice")
+    monkeypatch.setenv("OPENAI_API_KEY", "exam-key-for-tests")
     served.reset()
     path, out = written(tmp_path, served), tmp_path / "out"
     with pytest.raises(StoppedError, match=r"budget.calls: the 20 calls are spent") as stopped:
@@ -364,7 +364,7 @@ def test_a_budget_is_of_the_whole_exam_whoever_sits_it(served: PracticeServer, t
 def test_a_bad_configuration_is_one_line(
     setting: str, line: str, served: PracticeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "practice")
+    monkeypatch.setenv("OPENAI_API_KEY", "exam-key-for-tests")
     path = written(tmp_path, served)
     with pytest.raises(InputError) as error:
         run(path, str(tmp_path / "out"), None, [setting])

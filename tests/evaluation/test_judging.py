@@ -413,7 +413,7 @@ def test_the_offline_judge_scores_firm_bench_and_sees_that_nothing_changed(way: 
 def test_each_provider_judges_online_and_in_batches(
     provider: str, mode: str, practice: PracticeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PRACTICE_KEY", "practice")
+    monkeypatch.setenv("PRACTICE_KEY", "judge-key-for-tests")
     monkeypatch.setattr("annotators.batching.Batching.__init__.__defaults__", (0.05,))
     monkeypatch.setattr("annotators.batching.LAST_LOOK", 0.05)
     practice.configure(batch_delay=0.1, batch_validating=0.02)

@@ -161,7 +161,7 @@ def test_the_real_pairs_run_offline_and_every_row_is_accounted_for(tmp_path: Pat
 def test_faults_cost_rows_and_nothing_is_lost_or_paid_twice(
     tmp_path: Path, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PRACTICE_KEY", "k")
+    monkeypatch.setenv("PRACTICE_KEY", "firm-key-for-tests")
     faults = {"429": 0.05, "503": 0.05, "broken": 0.1, "safety": 0.05, "reset": 0.03}
     with PracticeServer(faults=faults, retry_after=0.05) as server:
         model = {"provider": provider, "model": "practice", "api_key_env": "PRACTICE_KEY"}
@@ -225,7 +225,7 @@ def test_edits_of_a_realign_run_pass_the_critic_and_the_rest_pass_it_by(tmp_path
 def test_a_painter_that_is_its_own_judge_is_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PRACTICE_KEY", "k")
+    monkeypatch.setenv("PRACTICE_KEY", "firm-key-for-tests")
     with PracticeServer() as server:
         model = {"provider": "gemini", "model": "gemini-2.5-pro", "base_url": server.gemini}
         models = {"painter": {**model, "model": "gemini-2.5-flash-image"}, "planner": OFFLINE, "judge": model}

@@ -137,6 +137,17 @@ def test_limits_below_the_documented_ones_lose_nothing(
     assert rounds.records() == []
 
 
+@pytest.mark.parametrize("beside", [1, 3])
+def test_a_request_that_no_limit_has_room_for_ends_the_run(server: PracticeServer, tmp_path: Path, beside: int) -> None:
+    server.configure(batch_tokens=1, batch_tokens_says="failed")
+    rounds = Rounds("openai", server, tmp_path / "ledger")
+    rounds.documented(1)
+    rounds.batches(beside)
+    stopped = rounds.engine.stopped
+    rounds.engine.close()
+    assert stopped is not None and stopped.exit_code == 3 and "token_limit_exceeded" in stopped.line
+
+
 def test_calls_that_fail_now_and_then_lose_nothing(rounds: Rounds, server: PracticeServer) -> None:
     often = ["503", "lost", "429", "reset"] * 2
     server.configure(mishaps=dict.fromkeys(("upload", "create", "get", "list", "download", "delete"), often))
