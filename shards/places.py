@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import DamageError
+from schemas.errors import DamageError, InputError
 from shards.indexes import Index, digest_of_tars, listed, read_index_of
 from shards.names import ShardName
 from shards.tables import Footer
@@ -65,6 +65,20 @@ class Places:
     def id(self, number: int) -> str:
         """The sample's id."""
         return bytes(self._ids[number]).decode()
+
+    def numbered(self, ids: Collection[str]) -> NDArray[np.bool_]:
+        """[samples], True where the sample is one of `ids`.
+
+        Raises:
+            InputError: there is no such sample; names one.
+        """
+        asked = np.array(sorted(set(ids)), dtype=f"S{self._ids.dtype.itemsize + 1}")
+        missing = asked[~np.isin(asked, self._ids)]
+        if len(missing):
+            raise InputError(
+                f"ids: {len(missing)} of {len(asked)} are not in this split, such as {missing[0].decode()}"
+            )
+        return np.isin(self._ids, asked)
 
     def shard(self, number: int) -> int:
         """Which of `tars` holds the sample."""

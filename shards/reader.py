@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
@@ -108,6 +109,7 @@ class Reader:
             `numpy` arrays (height, width, 3) or `pil` images.
         side: neither side of a decoded image exceeds it. None: as they are.
         images: the names of the images that are wanted (`target`, ...). None: all.
+        ids: read these samples alone, such as a list that `plumbline select` wrote. None: all.
         seed: shuffles, each epoch in its own way. None: as stored.
         window: samples among which the order is mixed at once (`shards.order.epoch_order`): 4,096 keeps reads near
             each other for spinning disks. None: over the whole split.
@@ -118,7 +120,7 @@ class Reader:
         threads: fetch and decode ahead in threads. By default 16 for a bucket and none for a disk.
 
     Raises:
-        InputError: no finished shard of this split, or arguments that cannot be.
+        InputError: no finished shard of this split, `ids` that it does not hold, or arguments that cannot be.
         DamageError: an index is missing or damaged, or on the way a shard is; names shard and member.
     """
 
@@ -130,6 +132,7 @@ class Reader:
         form: Form = "bytes",
         side: int | None = None,
         images: Collection[str] | None = None,
+        ids: Collection[str] | None = None,
         seed: int | None = None,
         window: int | None = None,
         rank: int = 0,
@@ -152,6 +155,7 @@ class Reader:
         if self.unfinished:
             warnings.warn(self.unfinished, stacklevel=2)
         self.places = places
+        self._wanted = None if ids is None else places.numbered(ids)
         decodes = form in ("numpy", "pil")
         self.fetcher = Fetcher(
             places,
@@ -168,9 +172,14 @@ class Reader:
 
     def __len__(self) -> int:
         """How many samples this rank has in a whole epoch."""
-        each, over = divmod(len(self.places), self.world)
+        each, over = divmod(self.samples, self.world)
         fills = {"no": self.rank < over, "drop": False, "repeat": over > 0}
         return each + fills[self.even]
+
+    @property
+    def samples(self) -> int:
+        """How many samples all ranks have in a whole epoch."""
+        return len(self.places) if self._wanted is None else int(self._wanted.sum())
 
     @property
     def left(self) -> int:
@@ -188,6 +197,8 @@ class Reader:
         key = (self.epoch, self._start)
         if self._cached is None or self._cached[0] != key:
             whole = epoch_order(self.places.counts, self.seed, self.epoch, self.window)
+            if self._wanted is not None:
+                whole = whole[self._wanted[whole]]
             self._cached = key, share_of_rank(whole[self._start :], self.rank, self.world, self.even)
         return self._cached[1]
 
@@ -266,11 +277,14 @@ class Reader:
             raise InputError(f"the saved position is damaged: {counts}")
         epoch, world, start, given = (int(state[key]) for key in ("epoch", "world", "start", "given"))
         if world != self.world:
-            start, given = min(start + given * world, len(self.places)), 0
+            start, given = min(start + given * world, self.samples), 0
         self.epoch, self._start, self._given = epoch, start, given
 
     def _settings(self) -> dict[str, Any]:
-        values = (self.places.digest, self.split, len(self.places), self.seed, self.window, self.even)
+        tars = self.places.digest
+        if self._wanted is not None:
+            tars += f" {zlib.crc32(self._wanted.tobytes()):08x}"
+        values = (tars, self.split, self.samples, self.seed, self.window, self.even)
         return dict(zip(_SETTINGS, values, strict=True))
 
 

@@ -1,1 +1,1 @@
-"""The bundled reference trainer: SFT on the IC-CoT and the target, then RL with rewards; on a toy or a real backbone."""
+"""The bundled reference trainer: SFT on the IC-CoT and the target, then RL; on a toy or a real backbone."""

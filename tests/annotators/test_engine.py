@@ -135,9 +135,9 @@ def test_roles_on_one_model_share_its_limits(fakes: Any, engine_of: Any) -> None
 REPLIES = st.sampled_from(["good", "bad", "final", "server", "throttled", "bug", "paid_refusal"])
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    script=st.lists(REPLIES, min_size=1, max_size=200),
+    script=st.lists(REPLIES, min_size=1, max_size=120),
     in_flight=st.integers(1, 9),
     stop_at=st.none() | st.integers(0, 40),
 )

@@ -139,7 +139,7 @@ def begun(path: Path, out: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize(("provider", "batches"), [("openai", 1), ("gemini", 2)])
+@pytest.mark.parametrize(("provider", "batches"), [("openai", 1), pytest.param("gemini", 2, marks=pytest.mark.soak)])
 def test_a_killed_run_submits_nothing_twice(
     provider: str, batches: int, server: PracticeServer, tmp_path: Path
 ) -> None:

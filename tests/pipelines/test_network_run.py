@@ -124,7 +124,7 @@ FAULTS = (
 )
 
 
-@settings(max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, suppress_health_check=list(HealthCheck))
 @given(
     provider=st.sampled_from(["gemini", "openai", "dashscope"]),
     faults=st.dictionaries(st.sampled_from(FAULTS), st.floats(0.01, 0.15), max_size=5),

@@ -72,10 +72,10 @@ def test_three_slices_merged_are_the_same_bytes(whole: Path, command: Command, t
     ("how", "whom", "code", "workers"),
     [
         (signal.SIGKILL, "parent", -9, 1),
-        (signal.SIGINT, "parent", 130, 1),
+        pytest.param(signal.SIGINT, "parent", 130, 1, marks=pytest.mark.soak),
         (signal.SIGINT, "group", 130, 2),
-        (signal.SIGTERM, "parent", 130, 2),
-        (signal.SIGKILL, "parent", -9, 2),
+        pytest.param(signal.SIGTERM, "parent", 130, 2, marks=pytest.mark.soak),
+        pytest.param(signal.SIGKILL, "parent", -9, 2, marks=pytest.mark.soak),
     ],
 )
 def test_a_run_ended_in_the_middle_resumes_to_the_same_bytes(

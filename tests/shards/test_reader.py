@@ -88,6 +88,31 @@ def test_an_epoch_is_shuffled_by_seed_and_epoch_and_the_next_loop_is_the_next(ou
     assert [s.json["id"] for s in Reader(out, seed=7)] == first
 
 
+@settings(max_examples=25)
+@given(st.data())
+def test_an_id_list_is_read_in_the_order_of_the_whole_by_any_world_and_resumes(out: str, data: st.DataObject) -> None:
+    whole = ids(Reader(out, seed=7))
+    wanted = set(data.draw(st.lists(st.sampled_from(whole), min_size=1)))
+    world = data.draw(st.integers(1, 3))
+    parts = [ids(Reader(out, seed=7, ids=wanted, rank=rank, world=world)) for rank in range(world)]
+    assert sum(len(Reader(out, ids=wanted, rank=r, world=world)) for r in range(world)) == len(wanted)
+    assert sorted(key for part in parts for key in part) == sorted(wanted)
+    reader = Reader(out, seed=7, ids=wanted)
+    found = [one.id for one, _ in zip(reader, range(data.draw(st.integers(0, len(wanted)))), strict=False)]
+    again = Reader(out, seed=7, ids=list(wanted))
+    again.load_state_dict({**reader.state_dict(), "given": len(found)})
+    assert found + ids(again) == [key for key in whole if key in wanted]
+
+
+def test_ids_that_are_not_there_are_refused_and_a_position_is_of_its_ids(out: str) -> None:
+    some = ids(Reader(out))[:5]
+    with pytest.raises(InputError, match=r"ids: 1 of 2 are not in this split, such as nobody"):
+        Reader(out, ids=[some[0], "nobody"])
+    state = Reader(out, ids=some[:4]).state_dict()
+    with pytest.raises(InputError, match="not one of this reader"):
+        Reader(out, ids=some[1:]).load_state_dict(state)
+
+
 def test_a_window_mixes_too(out: str) -> None:
     found = ids(Reader(out, seed=7, window=10))
     assert sorted(found) == sorted(ids(Reader(out))) and found != ids(Reader(out, seed=7))

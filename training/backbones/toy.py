@@ -1,0 +1,338 @@
+"""The toy backbone: BAGEL's shape in miniature, small enough to train on a CPU in minutes.
+
+One sequence, `[references][prompt][IC-CoT][noisy image]`, and in every block two experts with weights of their own, one
+for understanding (references and text) and one for generation (the noisy image), that share the attention (BAGEL, arXiv
+2505.14683, section 2). Text is causal, references see each other, image tokens see everything, and nothing sees image
+tokens: so keys and values of the context are computed once and serve every step of the flow, and each rollout.
+
+Images are pixels in [-1, 1], patch by patch. The network predicts the clean image, from which the velocity follows:
+`v = (x_t - x̂_0) / t`. A patch holds more numbers than a token is wide, so predicting noise would not fit through it,
+while drawings do (arXiv 2511.13720).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from schemas.errors import InputError
+from training.backbone import Context, Policy, Prompt
+from training.backbones.words import END, PAD, Words
+
+_LEAST_TIME = 0.05
+"""Below this time the velocity is that of this time: x_t - x̂_0 over less would blow rounding up."""
+
+
+class ToyConfig(BaseModel):
+    """The toy's size.
+
+    Attributes:
+        side: of its images, in pixels.
+        patch, reference_patch: sides of the squares that one token stands for.
+        references: the most that a prompt may have.
+        width, layers, heads: of the transformer.
+        longest: tokens of prompt and reasoning together.
+        reasoning: the most tokens of a sampled reasoning.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    side: int = Field(default=64, ge=8, le=256)
+    patch: int = Field(default=8, ge=1)
+    reference_patch: int = Field(default=16, ge=1)
+    references: int = Field(default=4, ge=1, le=16)
+    width: int = Field(default=96, ge=8)
+    layers: int = Field(default=4, ge=1)
+    heads: int = Field(default=4, ge=1)
+    longest: int = Field(default=256, ge=8)
+    reasoning: int = Field(default=128, ge=4)
+
+
+@dataclass
+class _Read:
+    """A context as the generation expert reads it: keys and values per block, and which of them are there."""
+
+    keys: list[tuple[Tensor, Tensor]]
+    there: Tensor
+
+
+class ToyBackbone(nn.Module):
+    """See the module.
+
+    Args:
+        config: its size.
+        words: its vocabulary.
+
+    Raises:
+        InputError: patches that do not divide the side, heads that do not divide the width.
+    """
+
+    def __init__(self, config: ToyConfig, words: Words) -> None:
+        super().__init__()
+        _refuse_impossible(config)
+        self.config, self.words = config, words
+        self.latent_shape: tuple[int, ...] = (3, config.side, config.side)
+        width = config.width
+        per_reference, drawn = (config.side // config.reference_patch) ** 2, (config.side // config.patch) ** 2
+        self.word = nn.Embedding(len(words), width)
+        self.reference_in = nn.Linear(3 * config.reference_patch**2, width)
+        self.reference_place = nn.Parameter(torch.randn(per_reference, width) * 0.02)
+        self.reference_number = nn.Parameter(torch.randn(config.references, 1, width) * 0.02)
+        self.image_in = nn.Linear(3 * config.patch**2, width)
+        self.image_place = nn.Parameter(torch.randn(drawn, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.text_norm, self.image_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.head = nn.Linear(width, len(words), bias=False)
+        self.image_out = nn.Linear(width, 3 * config.patch**2)
+        self.apply(_initialised)
+        nn.init.zeros_(self.image_out.weight)
+
+    # -- the interface (training.backbone) --------------------------------------------------------------------------
+
+    def encode(self, prompts: Sequence[Prompt], reasonings: Sequence[str]) -> Context:
+        """See `training.backbone`; `logp` covers the end mark, and has no row's worth where a reasoning is empty."""
+        asked = self._asked(prompts)
+        said = [[*self.words.ids(text), END] if text else [] for text in reasonings]
+        said = [ids[: self.config.longest - asked.shape[1]] for ids in said]
+        answers = _padded(said, left=False, least=1).to(asked.device)
+        text = torch.cat([asked, answers], 1)
+        hidden, read = self._read(prompts, text)
+        logits = self.head(self.text_norm(hidden[:, asked.shape[1] - 1 : -1]))
+        logp = logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]
+        return Context(read, logp, answers != PAD)
+
+    def velocity(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
+        """See `training.backbone`."""
+        read: _Read = context.state
+        config = self.config
+        tokens = self.image_in(_patches(x, config.patch)) + self.image_place + self.time(_time_features(t))[:, None]
+        drawn = torch.ones(len(x), tokens.shape[1], dtype=torch.bool, device=x.device)
+        sees = torch.cat([read.there, drawn], 1)[:, None, None, :]
+        for block, keys in zip(self.blocks, read.keys, strict=True):
+            tokens = block.draw(tokens, keys, sees)
+        out = self.image_out(self.image_norm(tokens)).transpose(1, 2)
+        clean = F.fold(out, config.side, config.patch, stride=config.patch)
+        return (x - clean) / t.clamp(min=_LEAST_TIME)[:, None, None, None]
+
+    @torch.no_grad()
+    def reason(self, prompts: Sequence[Prompt], *, temperature: float, generator: torch.Generator) -> list[str]:
+        """See `training.backbone`; stops at the end mark or after `reasoning` tokens."""
+        text = self._asked(prompts)
+        hidden, read = self._read(prompts, text)
+        at = (text != PAD).sum(1)
+        there, open_ = read.there, torch.ones(len(text), dtype=torch.bool, device=text.device)
+        last, said = hidden[:, -1], []
+        for _ in range(min(self.config.reasoning, self.config.longest - text.shape[1])):
+            word = torch.where(open_, _sampled(self.head(self.text_norm(last)), temperature, generator), PAD)
+            said.append(word)
+            open_ = open_ & (word != END)
+            if not open_.any():
+                break
+            there = torch.cat([there, (word != PAD)[:, None]], 1)
+            sees = there[:, None, None, :].clone()
+            sees[..., -1] = True  # a finished row still needs something to look at
+            token = self.word(word)[:, None]
+            for number, block in enumerate(self.blocks):
+                token, read.keys[number] = block.read(
+                    token, sees, _rotations(at[:, None], block.heads_width), read.keys[number]
+                )
+            last, at = token[:, 0], at + 1
+        return [self.words.text(row) for row in torch.stack(said, 1).tolist()] if said else ["" for _ in prompts]
+
+    def decode(self, x: Tensor) -> Tensor:
+        """See `training.backbone`."""
+        return (x.clamp(-1, 1) + 1) / 2
+
+    def latents(self, images: Sequence[Tensor]) -> Tensor:
+        """See `training.backbone`."""
+        return self._pixels(images)
+
+    def trained(self, policy: Policy) -> Iterator[tuple[str, nn.Parameter]]:
+        """See `training.backbone`; references and text are the understanding expert's."""
+        for name, parameter in self.named_parameters():
+            draws = ".generate." in name or name.startswith(("image_", "time."))
+            if policy == "both" or draws == (policy == "image"):
+                yield name, parameter
+
+    def saved(self) -> dict[str, Tensor]:
+        """See `training.backbone`: all weights."""
+        return {name: value.detach().clone() for name, value in self.state_dict().items()}
+
+    def restore(self, weights: dict[str, Tensor]) -> None:
+        """See `training.backbone`."""
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(f"the weights are not of this backbone: {str(error).splitlines()[-1].strip()}") from error
+
+    # -- below ------------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        return self.word.weight.device
+
+    def _asked(self, prompts: Sequence[Prompt]) -> Tensor:
+        """[B, P] prompts, padded on the left so that all end at once; too long ones lose their beginning."""
+        most = self.config.longest - self.config.reasoning
+        return _padded([self.words.ids(prompt.text)[-most:] for prompt in prompts], left=True, least=1).to(self.device)
+
+    def _pixels(self, images: Sequence[Tensor]) -> Tensor:
+        """[N, 3, side, side] in [-1, 1]."""
+        side = self.config.side
+        sized = [image if image.shape[1:] == (side, side) else _resized(image, side) for image in images]
+        return torch.stack(sized).to(self.device).float() / 127.5 - 1
+
+    def _references(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """[B, R, width] tokens of the references, and which are there."""
+        most = max(1, *(len(prompt.images) for prompt in prompts))
+        if most > self.config.references:
+            raise InputError(
+                f"backbone.references: {self.config.references}, and a sample has {most}; raise it and begin anew"
+            )
+        each, width = self.reference_place.shape
+        counts = torch.tensor([len(prompt.images) for prompt in prompts], device=self.device)
+        present = torch.arange(most, device=self.device)[None] < counts[:, None]
+        tokens = torch.zeros(len(prompts), most, each, width, device=self.device)
+        if bool(present.any()):
+            pixels = self._pixels([image for prompt in prompts for image in prompt.images])
+            tokens[present] = self.reference_in(_patches(pixels, self.config.reference_patch)) + self.reference_place
+        tokens = tokens + self.reference_number[:most]
+        return tokens.flatten(1, 2), present.repeat_interleave(each, 1)
+
+    def _read(self, prompts: Sequence[Prompt], text: Tensor) -> tuple[Tensor, _Read]:
+        """The understanding expert over references and text: hidden states of the text [B, T, width], and its keys."""
+        shown, seen = self._references(prompts)
+        written = text != PAD
+        there = torch.cat([seen, written], 1)
+        count = there.shape[1]
+        causal = torch.ones(count, count, dtype=torch.bool, device=text.device).tril()
+        causal[: shown.shape[1], : shown.shape[1]] = True
+        sees = causal[None, None] & there[:, None, None, :]
+        sees = sees | torch.eye(count, dtype=torch.bool, device=text.device)  # a row of padding sees itself
+        # References lie at position 0, words from 1 on, however much padding is between.
+        at = torch.cat([torch.zeros_like(seen, dtype=torch.long), written.cumsum(1) * written], 1)
+        tokens = torch.cat([shown, self.word(text)], 1)
+        keys = []
+        for block in self.blocks:
+            tokens, own = block.read(tokens, sees, _rotations(at, block.heads_width))
+            keys.append(own)
+        return tokens[:, shown.shape[1] :], _Read(keys, there)
+
+
+class Expert(nn.Module):
+    """Norms, attention's projections and the feed-forward of one expert."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.before, self.between = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def finished(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The rest of the block after attention [B, heads, T, width / heads]."""
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.between(x))))
+
+
+class Block(nn.Module):
+    """Two experts and one attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.understand, self.generate = Expert(width), Expert(width)
+        self.heads, self.heads_width = heads, width // heads
+
+    def read(
+        self, x: Tensor, sees: Tensor, rotations: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """References and text, after the keys and values `before`; also gives all keys and values."""
+        q, k, v = self._projected(self.understand, x)
+        q, k = _rotated(q, rotations), _rotated(k, rotations)
+        if before is not None:
+            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=sees)
+        return self.understand.finished(x, attended), (k, v)
+
+    def draw(self, x: Tensor, context: tuple[Tensor, Tensor], sees: Tensor) -> Tensor:
+        """Image tokens, which see the context and each other."""
+        q, k, v = self._projected(self.generate, x)
+        k, v = torch.cat([context[0], k], 2), torch.cat([context[1], v], 2)
+        return self.generate.finished(x, F.scaled_dot_product_attention(q, k, v, attn_mask=sees))
+
+    def _projected(self, expert: Expert, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch, count, width = x.shape
+        q, k, v = (
+            expert.qkv(expert.before(x)).view(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )
+        return q, k, v
+
+
+def _refuse_impossible(config: ToyConfig) -> None:
+    for name in ("patch", "reference_patch"):
+        if config.side % getattr(config, name):
+            raise InputError(f"backbone.{name}: {getattr(config, name)} does not divide the side, {config.side}")
+    if config.width % (2 * config.heads):
+        raise InputError(f"backbone.heads: {config.heads} heads of even width do not fit a width of {config.width}")
+    if config.longest <= config.reasoning:
+        raise InputError(f"backbone.longest: {config.longest} leaves no room beside a reasoning of {config.reasoning}")
+
+
+def _initialised(module: nn.Module) -> None:
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _patches(x: Tensor, side: int) -> Tensor:
+    """[B, 3, H, W] as [B, tokens, 3 side²]."""
+    return F.unfold(x, side, stride=side).transpose(1, 2)
+
+
+def _resized(image: Tensor, side: int) -> Tensor:
+    sized = F.interpolate(image[None].float(), size=(side, side), mode="bilinear", antialias=True)
+    return sized[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def _padded(rows: Sequence[Sequence[int]], *, left: bool, least: int) -> Tensor:
+    longest = max(least, *(len(row) for row in rows))
+    out = torch.full((len(rows), longest), PAD, dtype=torch.long)
+    for number, row in enumerate(rows):
+        if row:
+            out[number, slice(longest - len(row), None) if left else slice(0, len(row))] = torch.tensor(row)
+    return out
+
+
+def _time_features(t: Tensor) -> Tensor:
+    """[B, 64] sines and cosines of a time in [0, 1]."""
+    rates = torch.exp(torch.arange(32, device=t.device) * (-math.log(1000) / 32))
+    angles = 1000 * t[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+def _rotations(at: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions (arXiv 2104.09864), each [B, 1, T, width / 2]."""
+    rates = 100 ** (-torch.arange(0, width, 2, device=at.device) / width)
+    angles = at[:, None, :, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def _rotated(x: Tensor, rotations: tuple[Tensor, Tensor]) -> Tensor:
+    cos, sin = rotations
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def _sampled(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    if temperature == 0:
+        return logits.argmax(-1)
+    shares = (logits.float() / temperature).softmax(-1).cpu()
+    return torch.multinomial(shares, 1, generator=generator)[:, 0].to(logits.device)
