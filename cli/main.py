@@ -13,6 +13,7 @@ import typer
 
 from cli.evaluate import evaluate_app
 from cli.serve import serve_app
+from cli.train import train_app
 from schemas.errors import PlumblineError
 from schemas.version import VERSION
 
@@ -29,6 +30,7 @@ ledger_app = typer.Typer(help="Ledgers: what was paid, and what is kept of it.",
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(serve_app, name="serve")
+app.add_typer(train_app, name="train")
 
 Config = Annotated[str, typer.Argument(help="A configuration file (YAML); see configs/.")]
 Settings = Annotated[
