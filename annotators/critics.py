@@ -100,7 +100,7 @@ class EditCritic:
 
     def student_prompt(self, dimension: Dimension, pair: EditPair, instruction: str) -> Rendered:
         """The prompt that drops the report."""
-        images = _labelled(*pair.images)
+        images = _unlabelled(*pair.images)
         return self.catalogue.render(f"firm/student_{dimension}", images=images, instruction=instruction)
 
     async def _description(self, id: str, pair: EditPair, models: Models, draw: int) -> Answer[str]:
@@ -146,11 +146,11 @@ class GenerationCritic:
 
     def student_prompt(self, image: ImageRef, prompt: str) -> Rendered:
         """The prompt that drops the plan."""
-        return self.catalogue.render("firm/student_following", images=_labelled(image), prompt=prompt)
+        return self.catalogue.render("firm/student_following", images=_unlabelled(image), prompt=prompt)
 
     def quality_prompt(self, image: ImageRef) -> Rendered:
         """Quality's prompt; teacher and student see the same."""
-        return self.catalogue.render("firm/quality", images=_labelled(image))
+        return self.catalogue.render("firm/quality", images=_unlabelled(image))
 
 
 _PLACEHOLDER = re.compile(r"<image_(\d+)>")
@@ -174,3 +174,8 @@ def as_text(prompt: Rendered) -> str:
 def _labelled(*images: ImageRef) -> list[tuple[str, ImageRef]]:
     names = ("First image:", "Second image:") if len(images) == 2 else ("The image:",)
     return list(zip(names, images, strict=True))
+
+
+def _unlabelled(*images: ImageRef) -> list[tuple[str, ImageRef]]:
+    """For a student, who is asked exactly what it was trained on: rows hold images and one text (`as_text`)."""
+    return [("", image) for image in images]

@@ -14,7 +14,7 @@ class TextPart(Record):
 
 
 class ImagePart(Record):
-    """An image in its place. `label` is the text just before it: `Image 1 (base):`."""
+    """An image in its place. `label` is the text just before it: `Image 1 (base):`; empty for none."""
 
     type: Literal["image"] = "image"
     label: str

@@ -82,10 +82,9 @@ def _parts(message: ShownMessage) -> list[dict[str, Any]]:
         if isinstance(part, str):
             found.append({"text": part})
         else:
-            found += [
-                {"text": part.label},
-                {"inlineData": {"mimeType": part.media_type, "data": part.base64}},
-            ]
+            if part.label:
+                found.append({"text": part.label})
+            found.append({"inlineData": {"mimeType": part.media_type, "data": part.base64}})
     return found
 
 

@@ -24,20 +24,30 @@ class Conversation(NamedTuple):
     images: list[ImageBytes]
 
 
+def conversations(row: Row, dataset: str) -> list[Conversation]:
+    """All of one sample; none where it has no answer.
+
+    Raises:
+        PlaceholderError: its prompt does not name each of its images once.
+        DamageError: its record lacks a text.
+    """
+    images = row.inputs
+    if dataset == "realign":
+        prompt, answers = pieces(row.text("prompt"), len(images)), row.reasonings()
+    else:
+        prompt, answers = leading_pieces(row.text("student_prompt"), len(images)), [row.text("student_answer")]
+    # A critic's template may show its images in an order of its own.
+    ordered = [images[number - 1] for number in order_of(prompt)]
+    return [Conversation(prompt, plain(answer), ordered) for answer in answers if answer]
+
+
 def held(row: Row, dataset: str, folder: Folder) -> list[Conversation]:
     """All of one sample; none, and the sample counted as left out, where it has no answer or names its images badly."""
-    images = row.inputs
     try:
-        if dataset == "realign":
-            prompt, answers = pieces(row.text("prompt"), len(images)), row.reasonings()
-        else:
-            prompt, answers = leading_pieces(row.text("student_prompt"), len(images)), [row.text("student_answer")]
+        found = conversations(row, dataset)
     except PlaceholderError:
         folder.leave_out("placeholders")
         return []
-    # A critic's template may show its images in an order of its own.
-    ordered = [images[number - 1] for number in order_of(prompt)]
-    found = [Conversation(prompt, plain(answer), ordered) for answer in answers if answer]
     if not found:
         folder.leave_out("no_answer")
     return found

@@ -53,14 +53,22 @@ def _grouped(source: Source, split: str, folder: Folder) -> Iterator[list[Conver
 
 def _columns(found: list[Conversation]) -> dict[str, Any]:
     return {
-        "prompt": [[{"role": "user", "content": _blocks(one)}] for one in found],
-        "completion": [[{"role": "assistant", "content": [_block(one.answer)]}] for one in found],
+        **{turn: [turns(one)[turn] for one in found] for turn in ("prompt", "completion")},
         "images": image_lists([one.images for one in found]),
     }
 
 
-def _blocks(one: Conversation) -> list[dict[str, str | None]]:
-    return [_block(piece) for piece in one.prompt if isinstance(piece, int) or not piece.isspace()]
+def turns(one: Conversation) -> dict[str, list[dict[str, Any]]]:
+    """A row of TRL's without its images: `prompt` and `completion`, a message each, their contents lists of blocks.
+
+    A judge that is asked live is shown images and text as blocks of their own, so no line breaks stand between these.
+    """
+    asked = (piece if isinstance(piece, int) else piece.strip("\n") for piece in one.prompt)
+    prompt = [_block(piece) for piece in asked if isinstance(piece, int) or piece.strip()]
+    return {
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": [_block(one.answer)]}],
+    }
 
 
 def _block(piece: int | str) -> dict[str, str | None]:
