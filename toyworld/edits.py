@@ -210,15 +210,15 @@ def _recoloured(thing: Thing, colour: str) -> Thing:
     The free details of a drawing follow from its variation and its colour; the variation is chosen that tilts, sizes
     and places the thing most nearly as before, so that nothing but the colour is seen to change.
     """
-    before = _stance(thing.shape, thing.colour, thing.variation)
+    before = stance(thing.shape, thing.colour, thing.variation)
 
     def apart(variation: int) -> float:
-        return sum(abs(a - b) for a, b in zip(before, _stance(thing.shape, colour, variation), strict=True))
+        return sum(abs(a - b) for a, b in zip(before, stance(thing.shape, colour, variation), strict=True))
 
     return replace(thing, colour=colour, variation=min(range(1000), key=apart))
 
 
-def _stance(shape: str, colour: str, variation: int) -> tuple[float, ...]:
+def stance(shape: str, colour: str, variation: int) -> tuple[float, ...]:
     """Tilt, size and place as `toyworld.render` draws them by lot, each from 0 to 1."""
     drawn, placed = random.Random(f"{shape} {colour} {variation}"), random.Random(f"place {shape} {variation}")
     return drawn.random(), drawn.random(), placed.random(), placed.random()

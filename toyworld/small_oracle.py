@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from toyworld.edits import stance
 from toyworld.render import render_cutout
 from toyworld.scenes import draw_scene
 from toyworld.world import COLOURS, LIGHTS, PLACES, PLAIN, SCENES, SHAPES, SIZES, Picture, Thing
@@ -37,7 +38,9 @@ _BLUR = 0.8
 _STEPS = ((0.0, 0.0), (0.012, 0.0), (-0.012, 0.0), (0.0, 0.012), (0.0, -0.012))
 """Where a thing that was found is looked at again, as shares of the picture: things are not exactly at their places."""
 _DRAWN = 128
-_TILTS = 2
+_TILTS = (0.25, 0.75)
+"""From the one end of what `toyworld.edits.stance` gives to the other."""
+_TRIED = 150
 _FRAME = 64
 _GROUNDS = 14
 _FAR = 100.0
@@ -118,15 +121,15 @@ def _unlit(image: Image, light: str) -> Pixels:
 
 
 def _found(seen: Sequence[Pixels]) -> list[list[Thing]]:
-    """Of each picture the places and sizes of things; of two that would overlap the one that explains more."""
+    """Of each picture the places and sizes of things; of two that would overlap, the better explained."""
     evidence: list[list[tuple[float, Thing]]] = [[] for _ in seen]
     for size in SIZES:
         places = [Thing("star", "red", size, place) for place in PLACES]
         windows = np.stack([_window(pixels, thing) for pixels in seen for thing in places])
-        gain, _ = _best(windows, _templates(_side(seen[0]), size))
-        for n in np.flatnonzero(gain > _SEEN * _variance(windows)).tolist():
+        explained, _ = _best(windows, _templates(_side(seen[0]), size))
+        for n in np.flatnonzero(explained > _SEEN).tolist():
             i, place = divmod(n, len(places))
-            evidence[i].append((float(gain[n]) * places[place].radius ** 2, places[place]))
+            evidence[i].append((float(explained[n]), places[place]))
     chosen: list[list[Thing]] = []
     for candidates in evidence:
         kept: list[Thing] = []
@@ -146,8 +149,8 @@ def _named(seen: Sequence[Pixels], found: Sequence[tuple[int, Thing]]) -> list[T
             continue
         templates = _templates(_side(seen[0]), size)
         windows = np.stack([_window(seen[found[n][0]], found[n][1], *step) for n in of_size for step in _STEPS])
-        gain, which = _best(windows, templates)
-        steps = gain.reshape(-1, len(_STEPS)).argmax(axis=1).tolist()
+        explained, which = _best(windows, templates)
+        steps = explained.reshape(-1, len(_STEPS)).argmax(axis=1).tolist()
         for n, row, step in zip(of_size, which.reshape(-1, len(_STEPS)).tolist(), steps, strict=True):
             shape, colour = templates.names[row[step]]
             named[n] = Thing(shape, colour, size, found[n][1].place)
@@ -170,10 +173,9 @@ class _Templates(NamedTuple):
 
 
 def _best(windows: Pixels, templates: _Templates) -> tuple[Pixels, npt.NDArray[np.intp]]:
-    """(gain, index) of the best template for each of `windows` [n, 3, values].
+    """(share of the variance explained, index) of the best template for each of `windows` [n, 3, values].
 
-    The error of a template P + G g, ground colour g fitted, is |w - P|^2 - ((w - P) G)^2 / G^2, summed over channels;
-    the gain is what it is less than an even window's, per value.
+    The error of a template P + G g, ground colour g fitted, is |w - P|^2 - ((w - P) G)^2 / G^2, summed over channels.
     """
     n, _, values = windows.shape
     flat = windows.reshape(n, -1)
@@ -183,11 +185,8 @@ def _best(windows: Pixels, templates: _Templates) -> tuple[Pixels, npt.NDArray[n
     error -= np.einsum("nck,nck->nk", behind, behind) / templates.ground_square
     index = error.argmin(axis=1)
     least = np.take_along_axis(error, index[:, None], axis=1)[:, 0] + np.einsum("nv,nv->n", flat, flat)
-    return _variance(windows) - least / (3 * values), index
-
-
-def _variance(windows: Pixels) -> Pixels:
-    return np.asarray(windows.var(axis=2).mean(axis=1), dtype=np.float32)
+    variance = windows.var(axis=2).sum(axis=1) * values
+    return 1 - least / np.maximum(variance, 1.0), index
 
 
 def _window(pixels: Pixels, thing: Thing, dx: float = 0.0, dy: float = 0.0) -> Pixels:
@@ -225,7 +224,7 @@ def _templates(side: int, size: str) -> _Templates:
     names, cuts = [], []
     for shape in SHAPES:
         for colour in COLOURS:
-            for variation in range(_TILTS):
+            for variation in _variations(shape, colour):
                 drawn = np.pad(_drawn(shape, colour, variation), ((border, border), (border, border), (0, 0)))
                 small = np.asarray(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
                 cuts.append(_window(_soft(small), Thing(shape, colour, size, "middle")))
@@ -237,13 +236,27 @@ def _templates(side: int, size: str) -> _Templates:
     return _Templates(tuple(names), painted.reshape(len(names), -1), ground, on_ground, *squares)
 
 
-@lru_cache(maxsize=len(SHAPES) * len(COLOURS) * _TILTS)
+@lru_cache(maxsize=len(SHAPES) * len(COLOURS) * len(_TILTS))
 def _drawn(shape: str, colour: str, variation: int) -> Pixels:
     """[side, side, 4]: colours by how much they cover, and how much that is."""
     thing = Thing(shape, colour, "big", "middle", variation)
     rgba = np.asarray(render_cutout(thing, _DRAWN)).astype(np.float32)
     cover = rgba[..., 3:] / 255
     return np.concatenate([rgba[..., :3] * cover, cover], axis=2)
+
+
+def _variations(shape: str, colour: str) -> list[int]:
+    """The variations that draw a thing most nearly in `_TILTS`, of middle size and in the middle.
+
+    With tilts of their own, colours would be told by how a thing stands.
+    """
+    stances = [stance(shape, colour, variation) for variation in range(_TRIED)]
+
+    def off(variation: int, tilt: float) -> float:
+        turned, *others = stances[variation]
+        return 2 * abs(turned - tilt) + sum(abs(other - 0.5) for other in others)
+
+    return [min(range(_TRIED), key=lambda variation: off(variation, tilt)) for tilt in _TILTS]
 
 
 def _ground(image: Image) -> tuple[str, str]:
