@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +116,7 @@ class ToyBackbone(nn.Module):
         tokens = self.image_in(_patches(x, config.patch)) + self.image_place + self.time(_time_features(t))[:, None]
         drawn = torch.ones(len(x), tokens.shape[1], dtype=torch.bool, device=x.device)
         sees = torch.cat([read.there, drawn], 1)[:, None, None, :]
-        for block, keys in zip(self.blocks, read.keys, strict=True):
+        for block, keys in zip(self._each, read.keys, strict=True):
             tokens = block.draw(tokens, keys, sees)
         out = self.image_out(self.image_norm(tokens)).transpose(1, 2)
         clean = F.fold(out, config.side, config.patch, stride=config.patch)
@@ -139,7 +140,7 @@ class ToyBackbone(nn.Module):
             sees = there[:, None, None, :].clone()
             sees[..., -1] = True  # a finished row still needs something to look at
             token = self.word(word)[:, None]
-            for number, block in enumerate(self.blocks):
+            for number, block in enumerate(self._each):
                 token, read.keys[number] = block.read(
                     token, sees, _rotations(at[:, None], block.heads_width), read.keys[number]
                 )
@@ -177,6 +178,10 @@ class ToyBackbone(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.word.weight.device
+
+    @property
+    def _each(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
 
     def _asked(self, prompts: Sequence[Prompt]) -> Tensor:
         """[B, P] prompts, padded on the left so that all end at once; too long ones lose their beginning."""
@@ -220,7 +225,7 @@ class ToyBackbone(nn.Module):
         at = torch.cat([torch.zeros_like(seen, dtype=torch.long), written.cumsum(1) * written], 1)
         tokens = torch.cat([shown, self.word(text)], 1)
         keys = []
-        for block in self.blocks:
+        for block in self._each:
             tokens, own = block.read(tokens, sees, _rotations(at, block.heads_width))
             keys.append(own)
         return tokens[:, shown.shape[1] :], _Read(keys, there)

@@ -1,0 +1,174 @@
+"""What a training run is told: YAML read into models that forbid unknown keys, `--set` on top."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.backbone import Policy
+from training.backbones.toy import ToyConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HeldOut(Strict):
+    """Shares of the training split that are kept out of SFT, where the output has no split of that name.
+
+    Attributes:
+        rl: prompts for reinforcement learning.
+        test: what is evaluated.
+    """
+
+    rl: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.04
+
+
+class ToyChoice(ToyConfig):
+    """The toy backbone (`training.backbones.toy`)."""
+
+    kind: Literal["toy"] = "toy"
+
+
+class Optimiser(Strict):
+    """AdamW.
+
+    Attributes:
+        lr: the highest learning rate; it rises over `warmup` steps and then falls along a half cosine to a fiftieth.
+        clip: gradients are scaled down to this norm.
+        ema: the decay of the weights' moving average, which is what is evaluated and kept; 0: none.
+    """
+
+    lr: float = Field(default=1e-3, gt=0)
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: int = Field(default=50, ge=0)
+    cosine: bool = True
+    clip: float = Field(default=1.0, gt=0)
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+
+
+class Run(Strict):
+    """What every training run is told.
+
+    Attributes:
+        data: an output folder of `plumbline realign`, local or in a bucket.
+        out: where checkpoints, metrics and pictures go.
+        init: a finished run whose weights this one begins with.
+        steps: optimiser steps (SFT) or updates (RL).
+        resume: go on from the last checkpoint in `out`, if there is one.
+        batch: samples (SFT), or prompts (RL), of all processes together.
+        keep_decoded: keep decoded images in memory: for data that is seen many times and fits.
+        workers: processes that decode ahead.
+        save, log, evaluate: every so many steps.
+        eval_samples: how many held-out samples are evaluated.
+        eval_steps: flow steps of an evaluation's images.
+    """
+
+    data: str
+    out: str
+    init: str | None = None
+    steps: int = Field(ge=1)
+    seed: int = Field(default=0, ge=0)
+    resume: bool = True
+    backbone: ToyChoice = ToyChoice()
+    held_out: HeldOut = HeldOut()
+    batch: int = Field(default=48, ge=1)
+    keep_decoded: bool = False
+    workers: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+    device: str = "auto"
+    save: int = Field(default=200, ge=1)
+    log: int = Field(default=20, ge=1)
+    evaluate: int = Field(default=400, ge=1)
+    eval_samples: int = Field(default=96, ge=1)
+    eval_steps: int = Field(default=16, ge=1)
+    shift: float = Field(default=1.0, gt=0)
+
+
+class SFTConfig(Run):
+    """Stage 1.
+
+    Attributes:
+        without_reasoning: share of the samples that are shown without their IC-CoT, so that inference may skip it.
+        reasonings: `all`: every reasoning of a sample in turn. `first`: the first alone.
+        form: the IC-CoT as it is, its `out_caption` alone without tags (`free`), or `none`: for the ablation.
+        ce_weight, mse_weight: of the two losses; 1 and 1 in BAGEL (Re-Align does not say).
+    """
+
+    without_reasoning: Share = 0.1
+    reasonings: Literal["all", "first"] = "all"
+    form: Literal["structured", "free", "none"] = "structured"
+    ce_weight: float = Field(default=1.0, ge=0)
+    mse_weight: float = Field(default=1.0, ge=0)
+    optimiser: Optimiser = Optimiser()
+
+
+class Reward(Strict):
+    """One of the rewards, which are summed by weight.
+
+    Attributes:
+        kind: `clip_surrogate`: CLIP between the image and its own out_caption (Re-Align). `cme`, `qma`: FIRM's critics.
+            `weighted_sum`, `execution_only`: FIRM's baselines for edits.
+        weights: of the CLIP: `toy`, NAME/PRETRAINED or local-dir:PATH.
+        url: a reward server (`plumbline serve rewards`); None: in process, which the toy world alone has critics for.
+        token_env: the variable that holds the server's token.
+        w1, w2: of the critics; None: the paper's.
+    """
+
+    kind: Literal["clip_surrogate", "cme", "qma", "weighted_sum", "execution_only"]
+    weight: float = Field(default=1.0, gt=0)
+    weights: str = "toy"
+    url: str | None = None
+    token_env: str | None = None
+    w1: float | None = Field(default=None, ge=0)
+    w2: float | None = Field(default=None, ge=0)
+
+
+class RLConfig(Run):
+    """Stage 2.
+
+    Attributes:
+        algo: `nft` (DiffusionNFT) or `flow_grpo`.
+        policy: what is trained: what draws, what reasons, or both.
+        rid: reasoning-induced diversity: each rollout samples an IC-CoT of its own; else a group shares one.
+        group: rollouts of a prompt.
+        temperature: of the IC-CoTs.
+        rollout_steps: flow steps of a rollout.
+        reward: one or several, weighted.
+        std: advantages are divided by the spread of their `group`, or of the whole batch (`global`).
+        informative: leave groups out that teach little (`rewards.groups.informative_samples`), where at least one does.
+        beta: DiffusionNFT's distance of its two branches.
+        kl: weight of the distance to the weights that RL began with.
+        inner: gradient steps on one batch of rollouts.
+        old_decay: the most that the drawing policy of `nft` keeps of its past in one update.
+        level: noise of the SDE (`flow_grpo`).
+        sde_steps: of the rollout's steps, how many are trained per update (`flow_grpo`).
+        clip: of the policy ratio, for images and for text.
+        advantage_clip: advantages are kept within this.
+    """
+
+    algo: Literal["nft", "flow_grpo"] = "nft"
+    policy: Policy = "image"
+    rid: bool = True
+    group: int = Field(default=10, ge=2)
+    temperature: float = Field(default=1.0, gt=0)
+    rollout_steps: int = Field(default=7, ge=2)
+    reward: list[Reward] = Field(default=[Reward(kind="clip_surrogate")], min_length=1)
+    std: Literal["group", "global"] = "global"
+    informative: bool = False
+    beta: float = Field(default=1.0, gt=0)
+    kl: float = Field(default=1e-4, ge=0)
+    inner: int = Field(default=2, ge=1)
+    old_decay: Share = 0.5
+    level: float = Field(default=0.35, gt=0)
+    sde_steps: int = Field(default=3, ge=1)
+    clip: float = Field(default=1e-3, gt=0)
+    text_clip: float = Field(default=0.2, gt=0)
+    advantage_clip: float = Field(default=5.0, gt=0)
+    optimiser: Optimiser = Optimiser(lr=3e-4, weight_decay=1e-4, warmup=0, cosine=False, ema=0.0)
+    eval_samples: int = Field(default=96, ge=1)

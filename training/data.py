@@ -1,0 +1,199 @@
+"""Samples of an output as training examples: which part of the data each stage sees, and batches with a position."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.errors import InputError
+from shards.fetching import Sample
+from shards.loading import Loader
+from shards.manifest import read_run
+from shards.places import places_of
+from shards.reader import Reader
+from training.backbone import Prompt
+from training.config import HeldOut
+
+Part = Literal["sft", "rl", "test"]
+BUCKETS = 8
+"""Batches that are drawn at once and sorted by length, so that little of a batch is padding."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One sample.
+
+    Attributes:
+        reasonings: every IC-CoT of the sample, whole.
+        target: uint8 [3, H, W].
+        record: the sample's JSON.
+    """
+
+    prompt: Prompt
+    reasonings: tuple[str, ...]
+    target: Tensor
+    record: dict[str, Any]
+
+
+def example(sample: Sample) -> Example:
+    """A decoded sample of a Re-Align output as an example.
+
+    Raises:
+        InputError: it has no reasoning or no target: it is of another dataset.
+    """
+    record = sample.json
+    if not record.get("reasonings") or "target" not in sample.images:
+        raise InputError(f"sample {sample.id} has no reasonings: give `data` an output of `plumbline realign`")
+    images = tuple(_tensor(sample.images[f"image_{number + 1}"]) for number in range(len(record["references"])))
+    texts = tuple(one["text"] for one in record["reasonings"])
+    return Example(Prompt(sample.id, record["prompt"], images), texts, _tensor(sample.images["target"]), record)
+
+
+def _tensor(image: Any) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def reader_of(
+    data: str, part: Part, held_out: HeldOut, *, side: int | None, seed: int | None, rank: int = 0, world: int = 1
+) -> Reader:
+    """The samples of one stage.
+
+    SFT reads the `train` split, RL the split `rl` and evaluation the split `test`. Where the output has no such split,
+    its samples are those of `train` whose id's hash falls into the share that is held out; SFT never reads them.
+
+    Args:
+        side: images are decoded within it; None: without images.
+
+    Raises:
+        InputError: no shards, or no sample in this part; fewer samples than processes.
+    """
+    splits = _splits(data)
+    split = {"sft": "train", "rl": "rl", "test": "test"}[part]
+    ids = None
+    shares = {name: getattr(held_out, name) for name in ("rl", "test") if name not in splits}
+    if split not in splits or (part == "sft" and any(shares.values())):
+        split = "train"
+        places = places_of(data, split)
+        every = [places.id(number) for number in range(len(places))]
+        ids = [one for one in every if _part(one, shares) == part]
+        if not ids:
+            raise InputError(f"{data}: no sample for {part}: {len(every)} in all; make more, or raise held_out.{part}")
+    reader = Reader(
+        data,
+        split,
+        form="numpy",
+        side=side,
+        ids=ids,
+        seed=seed,
+        rank=rank,
+        world=world,
+        even="drop" if world > 1 else "no",
+    )
+    if not len(reader):
+        raise InputError(f"{data}: {reader.samples} samples for {part} do not go round among {world} processes")
+    return reader
+
+
+def texts_of(data: str, held_out: HeldOut, most: int = 50_000) -> Iterator[str]:
+    """Prompts and reasonings of the first `most` samples that SFT reads, whatever the process: for a vocabulary."""
+    reader = reader_of(data, "sft", held_out, side=None, seed=None)
+    for found in reader.fetched(reader.rest[:most]):
+        if reader.accepted(found):
+            record = found.sample.json
+            yield record["prompt"]
+            yield from (one["text"] for one in record.get("reasonings", ()))
+
+
+def _splits(data: str) -> set[str]:
+    return set(read_run(data)[1]["shards"])
+
+
+def _part(sample: str, shares: dict[str, float]) -> Part:
+    """Which stage a sample of `train` belongs to, by its id alone."""
+    place = int.from_bytes(hashlib.sha256(sample.encode()).digest()[:8], "big") / 2**64
+    if place < shares.get("test", 0.0):
+        return "test"
+    return "rl" if place < shares.get("test", 0.0) + shares.get("rl", 0.0) else "sft"
+
+
+class Batches:
+    """Batches of examples for ever, epoch after epoch; the position is exact, and small JSON.
+
+    A reader's samples are taken `BUCKETS` batches at a time, sorted by length and cut, and the batches given in an
+    order that follows from the position alone.
+
+    Args:
+        reader: gives decoded samples; its position is this one's.
+        size: examples of a batch, on this process.
+        length: of an example, in whatever unit padding costs.
+        workers: processes that decode ahead.
+        keep: hold decoded examples in memory once they were read.
+
+    Raises:
+        InputError: fewer samples than one batch needs.
+    """
+
+    def __init__(self, reader: Reader, size: int, length: Any, *, workers: int = 0, keep: bool = False) -> None:
+        if len(reader) < size:
+            raise InputError(f"batch: {size} a process, and there are {len(reader)} samples for it; make it smaller")
+        self.reader, self.size, self.keep = reader, size, keep
+        self._length, self._workers = length, workers
+        self._kept: dict[int, Example] = {}
+        self._taken = 0
+        self._begin = reader.state_dict()
+
+    def __iter__(self) -> Iterator[tuple[int, list[Example]]]:
+        """(epoch, batch)."""
+        while True:
+            for pool in self._pools():
+                epoch = int(self._begin["epoch"])
+                for batch in self._cut(pool)[self._taken :]:
+                    self._taken += 1
+                    yield epoch, batch
+                self._taken, self._begin = 0, self.reader.state_dict()
+
+    def _pools(self) -> Iterator[list[Example]]:
+        """Examples of `BUCKETS` batches, until the epoch ends; what does not fill a batch is left out."""
+        size = self.size * BUCKETS
+        if self.keep:
+            while self.reader.left >= self.size:
+                numbers = self.reader.rest[:size]
+                missing = np.array([n for n in numbers.tolist() if n not in self._kept], dtype=np.int64)
+                for found in self.reader.fetched(missing):
+                    if self.reader.accepted(found):
+                        self._kept[found.number] = example(found.sample)
+                self.reader.advance(len(numbers))
+                yield [self._kept[n] for n in numbers.tolist() if n in self._kept]
+            self.reader.end_epoch()
+            self._begin = self.reader.state_dict()
+            return
+        for samples in Loader(self.reader, size, workers=self._workers):
+            yield [example(sample) for sample in samples]
+        self._begin = self.reader.state_dict()
+
+    def _cut(self, pool: Sequence[Example]) -> list[list[Example]]:
+        ordered = sorted(pool, key=lambda one: (self._length(one), one.prompt.id))
+        batches = [ordered[at : at + self.size] for at in range(0, len(ordered) - self.size + 1, self.size)]
+        shuffled = np.random.default_rng([int(self._begin["epoch"]), int(self._begin["given"])]).permutation(
+            len(batches)
+        )
+        return [batches[number] for number in shuffled]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position behind the batch in hand."""
+        return {"reader": self._begin, "taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go where another was.
+
+        Raises:
+            InputError: the position is one in other samples or another order.
+        """
+        self.reader.load_state_dict(state["reader"])
+        self._begin, self._taken = self.reader.state_dict(), int(state["taken"])

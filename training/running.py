@@ -1,0 +1,162 @@
+"""What SFT and RL runs share: the backbone, the log, checkpoints, and one line for whatever ends them early."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from filters.devices import device_of
+from schemas.errors import InputError, StoppedError
+from storage import paths
+from training import checkpoint
+from training.backbones.toy import ToyBackbone
+from training.backbones.words import Words
+from training.config import Run
+from training.processes import Processes
+
+METRICS = "metrics.jsonl"
+Say = Callable[[str], None]
+
+
+class NotANumber(Exception):
+    """The loss of a step is NaN or infinite."""
+
+
+class Metrics:
+    """`metrics.jsonl` of a run: a line of JSON per record, those behind the step that a run goes on from dropped."""
+
+    def __init__(self, out: str, step: int, say: Say, *, writes: bool) -> None:
+        self._address, self._say, self._writes = paths.join(out, METRICS), say, writes
+        self._lines: list[str] = []
+        if writes and step and paths.exists(self._address):
+            kept = paths.read_bytes(self._address).decode().splitlines()
+            self._lines = [line for line in kept if json.loads(line)["step"] <= step]
+
+    def write(self, step: int, **figures: Any) -> None:
+        """Add a line, and say it; NaN and infinity become null."""
+        if not self._writes:
+            return
+        sound = {key: _sound(value) for key, value in figures.items()}
+        self._lines.append(json.dumps({"step": step, **sound}))
+        paths.write_atomic(self._address, ("\n".join(self._lines) + "\n").encode())
+        self._say(
+            f"step {step:,}  "
+            + "  ".join(f"{key} {_short(value)}" for key, value in sound.items() if not isinstance(value, (list, dict)))
+        )
+
+
+class Clock:
+    """Wall seconds, those spent waiting for data apart."""
+
+    def __init__(self) -> None:
+        self._begin, self.waited, self.steps = time.perf_counter(), 0.0, 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count what is done here as waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begin
+
+    def figures(self) -> dict[str, float]:
+        """Steps a second and the share of the time spent waiting, since the last call."""
+        seconds = max(1e-9, time.perf_counter() - self._begin)
+        found = {"steps_per_s": self.steps / seconds, "waiting": self.waited / seconds}
+        self._begin, self.waited, self.steps = time.perf_counter(), 0.0, 0
+        return found
+
+
+def toy_backbone(config: Run, texts: Callable[[], Iterator[str]]) -> ToyBackbone:
+    """The toy with the weights of `init`, or fresh ones and the vocabulary of `texts`.
+
+    Raises:
+        InputError: `init` is of another size.
+    """
+    torch.manual_seed(config.seed)
+    if config.init is None:
+        return ToyBackbone(config.backbone, Words.of(texts()))
+    state = checkpoint.load_init(config.init)
+    begun = state["config"]["backbone"]
+    now = config.backbone.model_dump()
+    if begun != now:
+        key = next(key for key in sorted({*begun, *now}) if begun.get(key) != now.get(key))
+        raise InputError(
+            f"init: {config.init} has backbone.{key} = {begun.get(key)!r}, not {now.get(key)!r}; take its own"
+        )
+    backbone = ToyBackbone(config.backbone, Words(state["words"]))
+    backbone.restore(state["best"])
+    return backbone
+
+
+def settled(config: Run) -> torch.device:
+    """The device to train on, and this process's threads."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return torch.device(device_of(config.device))
+
+
+@contextmanager
+def one_line(out: str) -> Iterator[None]:
+    """What ends a run early becomes one line that says what is kept.
+
+    Raises:
+        StoppedError: the loss is no number, or memory did not suffice.
+    """
+    try:
+        yield
+    except NotANumber as error:
+        raise StoppedError(f"{out}: {error}; {_kept(out)}; lower optimiser.lr, or look at the data") from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise StoppedError(f"{out}: out of memory; {_kept(out)}; make batch smaller") from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error):  # what the CPU's allocator says
+            raise
+        raise StoppedError(f"{out}: out of memory; {_kept(out)}; make batch smaller") from error
+
+
+def refuse_nan(loss: torch.Tensor, step: int) -> None:
+    """Raise `NotANumber` where a loss is none, before it moves a weight."""
+    if not math.isfinite(value := float(loss.detach())):
+        raise NotANumber(f"the loss of step {step:,} is {value}")
+
+
+def begin(config: Run, processes: Processes) -> tuple[str, dict[str, Any]] | None:
+    """(address, content) of the checkpoint to go on from; None where a run begins.
+
+    Raises:
+        InputError: there is one, of another configuration, or one that is not to be resumed.
+    """
+    found = checkpoint.last(config.out)
+    if found is None:
+        return None
+    if not config.resume:
+        raise InputError(f"{config.out}: holds a run already ({found}); choose another `out`, or set resume: true")
+    state = checkpoint.load(found)
+    checkpoint.refuse_another(found, state["config"], settings(config, processes))
+    return found, state
+
+
+def settings(config: Run, processes: Processes) -> dict[str, Any]:
+    """What a checkpoint must agree in."""
+    return json.loads(json.dumps({**config.model_dump(), "processes": processes.world, "kind": type(config).__name__}))  # type: ignore[no-any-return]
+
+
+def _kept(out: str) -> str:
+    found = checkpoint.last(out)
+    return f"the last checkpoint is {found}" if found else "no checkpoint had been made"
+
+
+def _sound(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

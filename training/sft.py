@@ -1,0 +1,188 @@
+"""Stage 1, supervised fine-tuning: cross-entropy on the IC-CoT, flow matching on the target (arXiv 2601.05124).
+
+L = L_cot + L_img, the weights 1 and 1 of BAGEL. Every reasoning of a sample is used, one per visit in turn: a model
+that has seen one alone has nothing to sample from when reasoning-induced diversity asks it to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schemas.errors import InputError
+from schemas.iccot import ICCoT
+from shards.reader import Reader
+from storage import paths
+from training import checkpoint, flow, running
+from training.backbone import Backbone, Context
+from training.backbones.toy import ToyBackbone
+from training.config import SFTConfig
+from training.data import Batches, Example, reader_of, texts_of
+from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
+from training.optimising import Stepper, Weights
+from training.processes import Processes, joined
+from training.rewarding import Surrogate
+
+
+def train(config: SFTConfig, say: running.Say) -> None:
+    """Train, or go on from the last checkpoint; leaves checkpoints, `metrics.jsonl` and grids in `config.out`.
+
+    Raises:
+        InputError: no shards, samples without reasonings, fewer samples than processes need, a checkpoint of another
+            configuration.
+        StoppedError: the loss is no number, or memory did not suffice; the last checkpoint is kept.
+    """
+    with joined() as processes, running.one_line(config.out):
+        device = running.settled(config)
+        reader = reader_of(
+            config.data,
+            "sft",
+            config.held_out,
+            side=config.backbone.side,
+            seed=config.seed,
+            rank=processes.rank,
+            world=processes.world,
+        )
+        found = running.begin(config, processes)
+        backbone = running.toy_backbone(config, lambda: texts_of(config.data, config.held_out)).to(device)
+        run = SFTRun(config, backbone, reader, processes, say)
+        if found is not None:
+            run.load_state_dict(found[1])
+            say(f"{config.out}: goes on from {found[0]}")
+        else:
+            parameters = sum(one.numel() for one in backbone.parameters())
+            say(f"{config.data}: {reader.samples:,} samples for SFT; {parameters:,} parameters")
+        run.train()
+
+
+class SFTRun:
+    """A run with everything that a checkpoint keeps."""
+
+    def __init__(
+        self, config: SFTConfig, backbone: ToyBackbone, reader: Reader, processes: Processes, say: running.Say
+    ) -> None:
+        self.config, self.backbone, self.processes = config, backbone, processes
+        if config.batch % processes.world:
+            raise InputError(f"batch: {config.batch} samples do not go round among {processes.world} processes")
+        size = config.batch // processes.world
+        self.batches = Batches(reader, size, length_of, workers=config.workers, keep=config.keep_decoded)
+        named = list(backbone.trained("both"))
+        self.stepper = Stepper(named, config.optimiser, config.steps)
+        self.average = Weights(named)
+        # Every process has noise of its own.
+        self.generator = torch.Generator().manual_seed(config.seed * 1009 + processes.rank)
+        self.step = 0
+        self._say = say
+
+    def train(self) -> None:
+        """The steps that are left."""
+        config = self.config
+        metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
+        held = held_out_set(config, config.backbone.side) if self.processes.first else None
+        clip = Surrogate("toy") if held is not None and held.drawn else None
+        clock, batches = running.Clock(), iter(self.batches)
+        while self.step < config.steps:
+            with clock.waiting():
+                epoch, batch = next(batches)
+            ce, mse = sft_losses(
+                self.backbone, batch, [chosen(one, epoch, config) for one in self._shown(batch)], self.generator
+            )
+            loss = config.ce_weight * ce + config.mse_weight * mse
+            running.refuse_nan(loss, self.step + 1)
+            norm = self.stepper.step(loss, self.step, self.processes)
+            self.step += 1
+            clock.steps += 1
+            self.average.follow(min(config.optimiser.ema, self.step / (self.step + 9)))
+            last = self.step == config.steps
+            if last or self.step % config.log == 0:
+                metrics.write(self.step, epoch=epoch, ce=float(ce.detach()), mse=float(mse.detach()), grad_norm=norm, **clock.figures())
+            if held is not None and (last or self.step % config.evaluate == 0):
+                self._evaluate(held, clip, metrics)
+            if last or self.step % config.save == 0:
+                self._save()
+
+    def _shown(self, batch: list[Example]) -> Iterator[Example | None]:
+        """The batch, with None for a sample that is shown without its reasoning."""
+        bare = torch.rand(len(batch), generator=self.generator) < self.config.without_reasoning
+        return ((None if without else one) for one, without in zip(batch, bare.tolist(), strict=True))
+
+    def _evaluate(self, held: HeldOutSet, clip: Surrogate | None, metrics: running.Metrics) -> None:
+        with self.average.in_model():
+            found = evaluate(self.backbone, held, self.config, clip=clip, reward=clip)
+        metrics.write(self.step, **found.figures)
+        write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
+
+    def _save(self) -> None:
+        generators = self.processes.gathered(self.generator.get_state()[None])
+        positions = self.batches.state_dict()
+        if not self.processes.first:
+            return
+        with self.average.in_model():
+            best = self.backbone.saved()
+        checkpoint.save(
+            self.config.out,
+            self.step,
+            {
+                "config": running.settings(self.config, self.processes),
+                "words": list(self.backbone.words.words),
+                "weights": self.backbone.saved(),
+                "best": best,
+                "average": self.average.state_dict(),
+                "optimiser": self.stepper.state_dict(),
+                "data": positions,
+                "generators": generators,
+            },
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was made."""
+        self.backbone.restore(state["weights"])
+        self.average.load_state_dict(state["average"])
+        self.stepper.load_state_dict(state["optimiser"])
+        self.batches.load_state_dict(state["data"])
+        self.generator.set_state(state["generators"][self.processes.rank])
+        self.step = int(state["step"])
+
+
+def sft_losses(
+    backbone: Backbone, batch: list[Example], reasonings: list[str], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(L_cot, L_img) of a batch; L_cot is 0 where the backbone trains no text or nothing is said."""
+    context = backbone.encode([one.prompt for one in batch], reasonings)
+    x0 = backbone.latents([one.target for one in batch])
+    t = flow.logit_normal_times(len(batch), generator).to(x0.device)
+    noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+    velocity = backbone.velocity(flow.interpolate(x0, noise, t), t, context)
+    return cross_entropy(context, x0), flow.flow_matching_loss(velocity.float(), x0.float(), noise.float())
+
+
+def cross_entropy(context: Context, like: Tensor) -> Tensor:
+    """L_cot: the mean over the tokens of all reasonings."""
+    if context.logp is None or context.tokens is None or not bool(context.tokens.any()):
+        return like.new_zeros((), dtype=torch.float32)
+    return -(context.logp * context.tokens).sum() / context.tokens.sum()
+
+
+def chosen(one: Example | None, epoch: int, config: SFTConfig) -> str:
+    """The reasoning of a sample in an epoch: the next one of its list each time, in the form that is wanted."""
+    if one is None or config.form == "none":
+        return ""
+    offset = int(hashlib.sha256(one.prompt.id.encode()).hexdigest()[:8], 16)
+    text = one.reasonings[(epoch + offset) % len(one.reasonings) if config.reasonings == "all" else 0]
+    return free_form(text, len(one.prompt.images)) if config.form == "free" else text
+
+
+def free_form(text: str, references: int) -> str:
+    """An IC-CoT as plain sentences, without its structure: the caption, then the relations."""
+    parsed = ICCoT.parse(text, references)
+    return " ".join(part.strip().rstrip(".") + "." for part in (parsed.out_caption, *parsed.relations))
+
+
+def length_of(one: Example) -> int:
+    """Roughly what a sample costs: words of prompt and longest reasoning, and its references."""
+    words = one.prompt.text.count(" ") + max(text.count(" ") for text in one.reasonings)
+    return words + 16 * len(one.prompt.images)
