@@ -18,6 +18,30 @@ Settings = Annotated[
 ]
 
 
+@train_app.command("sft")
+def train_sft(config: Config, settings: Settings = None) -> None:
+    """Stage 1: teach a backbone to reason and to draw, from the shards of a Re-Align output."""
+    from storage.configs import load
+    from training.config import SFTConfig
+
+    loaded = load(SFTConfig, config, settings or [])
+    from training.sft import train
+
+    train(loaded, say)
+
+
+@train_app.command("rl")
+def train_rl(config: Config, settings: Settings = None) -> None:
+    """Stage 2: align what is drawn with what was reasoned, by groups of rollouts and a reward."""
+    from storage.configs import load
+    from training.config import RLConfig
+
+    loaded = load(RLConfig, config, settings or [])
+    from training.rl import train
+
+    train(loaded, say)
+
+
 @train_app.command("critic")
 def train_critic(config: Config, settings: Settings = None) -> None:
     """Fine-tune a vision-language model on FIRM's student rows: a reward model that judges alone."""

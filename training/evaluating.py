@@ -110,13 +110,14 @@ def evaluate(
 def drawn(backbone: Backbone, examples: Sequence[Example], *, steps: int, shift: float) -> tuple[list[str], Tensor]:
     """(greedy reasonings, images [B, 3, H, W] on the CPU), the same for the same weights."""
     generator = torch.Generator().manual_seed(1)
+    device = next(one.device for _, one in backbone.trained("image"))
     reasonings: list[str] = []
     images: list[Tensor] = []
     for at in range(0, len(examples), _AT_ONCE):
         part = [one.prompt for one in examples[at : at + _AT_ONCE]]
         said = backbone.reason(part, temperature=0.0, generator=generator)
         context = backbone.encode(part, said)
-        noise = torch.randn(len(part), *backbone.latent_shape, generator=generator)
+        noise = torch.randn(len(part), *backbone.latent_shape, generator=generator).to(device)
         x = flow.ode_sample(lambda x, t, c=context: backbone.velocity(x, t, c), noise, flow.schedule(steps, shift))  # type: ignore[misc]
         reasonings += said
         images.append(backbone.decode(x).float().cpu())

@@ -99,7 +99,14 @@ class SFTRun:
             self.average.follow(min(config.optimiser.ema, self.step / (self.step + 9)))
             last = self.step == config.steps
             if last or self.step % config.log == 0:
-                metrics.write(self.step, epoch=epoch, ce=float(ce.detach()), mse=float(mse.detach()), grad_norm=norm, **clock.figures())
+                metrics.write(
+                    self.step,
+                    epoch=epoch,
+                    ce=float(ce.detach()),
+                    mse=float(mse.detach()),
+                    grad_norm=norm,
+                    **clock.figures(),
+                )
             if held is not None and (last or self.step % config.evaluate == 0):
                 self._evaluate(held, clip, metrics)
             if last or self.step % config.save == 0:

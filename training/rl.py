@@ -1,0 +1,324 @@
+"""Stage 2, reinforcement learning: reasoning-guided alignment by groups of rollouts (arXiv 2601.05124).
+
+For each prompt a group of rollouts: each samples an IC-CoT (its own under reasoning-induced diversity, or one for the
+group) and draws an image from it; the reward compares the image with *that rollout's own* out_caption, or is a
+critic's; advantages within the group weigh the update. `nft` contrasts re-noised rollouts (DiffusionNFT, FIRM's algorithm),
+`flow_grpo` clips the ratio of SDE steps (Re-Align's). Both are in `training.flow`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewards.groups import GroupStatistics, group_advantages, group_statistics, informative_samples, nft_r
+from schemas.errors import InputError
+from shards.reader import Reader
+from storage import paths
+from training import checkpoint, flow, running
+from training.backbone import Backbone, Context, Prompt
+from training.backbones.toy import ToyBackbone
+from training.config import RLConfig
+from training.data import Batches, Example, reader_of
+from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
+from training.optimising import Stepper, Weights
+from training.processes import Processes, joined
+from training.rewarding import Rollouts, Surrogate, rewarding
+from training.sft import length_of
+
+
+def train(config: RLConfig, say: running.Say) -> None:
+    """Train, or go on from the last checkpoint; leaves checkpoints, `metrics.jsonl` and grids in `config.out`.
+
+    Raises:
+        InputError: no `init`, no prompts, a checkpoint of another configuration.
+        StoppedError: the reward server is gone, the loss is no number, or memory did not suffice; the last checkpoint
+            is kept.
+    """
+    if config.init is None:
+        raise InputError("init: is missing; RL begins with the `out` of `plumbline train sft`")
+    with joined() as processes, running.one_line(config.out):
+        device = running.settled(config)
+        reader = reader_of(
+            config.data,
+            "rl",
+            config.held_out,
+            side=config.backbone.side,
+            seed=config.seed,
+            rank=processes.rank,
+            world=processes.world,
+        )
+        found = running.begin(config, processes)
+        backbone = running.toy_backbone(config, lambda: iter(())).to(device)
+        run = RLRun(config, backbone, reader, processes, say)
+        if found is not None:
+            run.load_state_dict(found[1])
+            say(f"{config.out}: goes on from {found[0]}")
+        else:
+            say(f"{config.data}: {reader.samples:,} prompts for RL; {config.batch} x {config.group} rollouts an update")
+        run.train()
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rollouts of one update, group after group.
+
+    Attributes:
+        examples, reasonings: [B]; the group of rollout i is i // group.
+        context: of these reasonings, without gradient.
+        x: [B, ...] the drawn latents.
+        path: for `flow_grpo`, latents before and after each step, its time, its end and its log-density then.
+    """
+
+    examples: list[Example]
+    reasonings: list[str]
+    context: Context
+    x: Tensor
+    path: list[tuple[Tensor, Tensor, float, float, Tensor]]
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        return [one.prompt for one in self.examples]
+
+
+class RLRun:
+    """A run with everything that a checkpoint keeps."""
+
+    def __init__(
+        self, config: RLConfig, backbone: ToyBackbone, reader: Reader, processes: Processes, say: running.Say
+    ) -> None:
+        self.config, self.backbone, self.processes = config, backbone, processes
+        if config.batch % processes.world:
+            raise InputError(f"batch: {config.batch} prompts do not go round among {processes.world} processes")
+        self.batches = Batches(
+            reader, config.batch // processes.world, length_of, workers=config.workers, keep=config.keep_decoded
+        )
+        named = list(backbone.trained(config.policy))
+        for one in backbone.parameters():
+            one.requires_grad_(False)
+        for _, one in named:
+            one.requires_grad_(True)
+        self.stepper = Stepper(named, config.optimiser, config.steps * config.inner)
+        self.reference, self.old = Weights(named), Weights(named)
+        self.reward = rewarding(config.reward, config.device)
+        self.generator = torch.Generator().manual_seed(config.seed * 1009 + processes.rank)
+        self.step = 0
+        self._say = say
+
+    def train(self) -> None:
+        """The updates that are left; the first line of the metrics is of the weights that RL began with."""
+        config = self.config
+        metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
+        held = held_out_set(config, config.backbone.side) if self.processes.first else None
+        if held is not None and self.step == 0:
+            self._evaluate(held, metrics)
+        clock, batches = running.Clock(), iter(self.batches)
+        while self.step < config.steps:
+            with clock.waiting():
+                _, batch = next(batches)
+            figures = self.update(batch)
+            self.step += 1
+            clock.steps += 1
+            last = self.step == config.steps
+            if last or self.step % config.log == 0:
+                metrics.write(self.step, **figures, **clock.figures())
+            if held is not None and (last or self.step % config.evaluate == 0):
+                self._evaluate(held, metrics)
+            if last or self.step % config.save == 0:
+                self._save()
+
+    def update(self, batch: list[Example]) -> dict[str, float]:
+        """One update: roll out, reward, advantages, gradient steps."""
+        config = self.config
+        group = rollouts(self.backbone, batch, config, self.generator, self.old)
+        images = self.backbone.decode(group.x)
+        rewards = self.reward(Rollouts(group.examples, group.reasonings, images))
+        advantages, weights, statistics = weighed(rewards, config)
+        loss = norm = 0.0
+        if bool(weights.any()):
+            for _ in range(config.inner):
+                value = rl_loss(
+                    self.backbone, group, advantages, weights, config, self.generator, self.old, self.reference
+                )
+                running.refuse_nan(value, self.step + 1)
+                norm = self.stepper.step(value, self.step, self.processes)
+                loss = float(value.detach())
+        self.old.follow(min(config.old_decay, 0.001 * self.step))
+        return {
+            "reward": float(np.nanmean(rewards)) if np.isfinite(rewards).any() else float("nan"),
+            "group_std": statistics.mean_std if statistics else float("nan"),
+            "zero_std_ratio": statistics.zero_std_ratio if statistics else float("nan"),
+            "unrewarded": float(np.isnan(rewards).mean()),
+            "trained_share": float(weights.mean()),
+            "distinct_reasonings": len(set(zip([p.id for p in group.prompts], group.reasonings, strict=True)))
+            / len(group.reasonings),
+            "loss": loss,
+            "grad_norm": norm,
+        }
+
+    def _evaluate(self, held: HeldOutSet, metrics: running.Metrics) -> None:
+        clip = Surrogate("toy") if held.drawn else None
+        found = evaluate(self.backbone, held, self.config, reward=self.reward, clip=clip)
+        metrics.write(self.step, **found.figures, each=found.each)
+        write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
+
+    def _save(self) -> None:
+        generators = self.processes.gathered(self.generator.get_state()[None])
+        if not self.processes.first:
+            return
+        checkpoint.save(
+            self.config.out,
+            self.step,
+            {
+                "config": running.settings(self.config, self.processes),
+                "words": list(self.backbone.words.words),
+                "weights": self.backbone.saved(),
+                "best": self.backbone.saved(),
+                "old": self.old.state_dict(),
+                "optimiser": self.stepper.state_dict(),
+                "data": self.batches.state_dict(),
+                "generators": generators,
+            },
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a checkpoint was made; the reference stays that of `init`."""
+        self.backbone.restore(state["weights"])
+        self.old.load_state_dict(state["old"])
+        self.stepper.load_state_dict(state["optimiser"])
+        self.batches.load_state_dict(state["data"])
+        self.generator.set_state(state["generators"][self.processes.rank])
+        self.step = int(state["step"])
+
+
+@torch.no_grad()
+def rollouts(
+    backbone: Backbone, batch: list[Example], config: RLConfig, generator: torch.Generator, old: Weights
+) -> Group:
+    """`group` rollouts of each sample: an IC-CoT, sampled, and an image drawn from it."""
+    examples = [one for one in batch for _ in range(config.group)]
+    prompts = [one.prompt for one in examples]
+    if config.rid:
+        reasonings = backbone.reason(prompts, temperature=config.temperature, generator=generator)
+    else:
+        shared = backbone.reason([one.prompt for one in batch], temperature=config.temperature, generator=generator)
+        reasonings = [text for text in shared for _ in range(config.group)]
+    context = backbone.encode(prompts, reasonings)
+    device = next(one.device for _, one in backbone.trained(config.policy))
+    noise = _noise(len(examples), backbone, generator, device)
+    times = flow.schedule(config.rollout_steps, config.shift)
+    if config.algo == "nft":  # the policy that draws lags behind the one that is trained
+        with old.in_model():
+            x = flow.ode_sample(lambda x, t: backbone.velocity(x, t, context), noise, times)
+        return Group(examples, reasonings, context, x, [])
+    x, path = noise, []
+    for now, then in pairwise(times):
+        velocity = backbone.velocity(x, x.new_full((len(x),), now), context)
+        if then == 0:  # the last step has no noise, and is not trained
+            x = x + (then - now) * velocity
+            break
+        step = flow.sde_step(
+            x, velocity, now, then, level=config.level, noise=_noise(len(x), backbone, generator, device)
+        )
+        path.append((x, step.next, now, then, step.logp))
+        x = step.next
+    return Group(examples, reasonings, context, x, path)
+
+
+def weighed(rewards: Any, config: RLConfig) -> tuple[Any, Any, GroupStatistics | None]:
+    """([B] advantages, 0 where there is no reward; [B] 1 where a rollout is trained on, else 0; statistics)."""
+    rows = np.asarray(rewards, dtype=np.float64).reshape(-1, config.group)
+    scored = ~np.isnan(rows)
+    if not scored.any():
+        return np.zeros(rows.size), np.zeros(rows.size), None
+    statistics = group_statistics(rows)
+    advantages = group_advantages(rows, std=config.std, clip=config.advantage_clip)
+    trained = scored
+    if config.informative and (telling := informative_samples(rows)).any():
+        trained = telling
+    return np.nan_to_num(advantages).reshape(-1), trained.astype(np.float64).reshape(-1), statistics
+
+
+def rl_loss(
+    backbone: Backbone,
+    group: Group,
+    advantages: Any,
+    weights: Any,
+    config: RLConfig,
+    generator: torch.Generator,
+    old: Weights,
+    reference: Weights,
+) -> Tensor:
+    """The loss of one gradient step: the image's part, the text's part, or both; the mean over what is trained on."""
+    advantage = torch.as_tensor(advantages, dtype=torch.float32, device=group.x.device)
+    weight = torch.as_tensor(weights, dtype=torch.float32, device=group.x.device)
+    each = torch.zeros_like(advantage)
+    context = group.context
+    if config.policy in ("text", "both"):
+        now = backbone.encode(group.prompts, group.reasonings)
+        if now.logp is None or now.tokens is None or context.logp is None:
+            raise InputError(f"policy: {config.policy}; this backbone trains no text, set policy: image")
+        each = each + flow.token_policy_loss(now.logp, context.logp, now.tokens, advantage, config.text_clip)
+        context = now if config.policy == "both" else context
+    if config.policy in ("image", "both"):
+        part = _nft if config.algo == "nft" else _flow_grpo
+        each = each + part(backbone, group, context, advantage, config, generator, old, reference)
+    return (each * weight).sum() / weight.sum()
+
+
+def _nft(
+    backbone: Backbone,
+    group: Group,
+    context: Context,
+    advantage: Tensor,
+    config: RLConfig,
+    generator: torch.Generator,
+    old: Weights,
+    reference: Weights,
+) -> Tensor:
+    """[B] DiffusionNFT at one time per rollout; times A_max / beta as its code scales it."""
+    x0 = group.x
+    t = (torch.rand(len(x0), generator=generator) * 0.96 + 0.02).to(x0.device)
+    xt = flow.interpolate(x0, _noise(len(x0), backbone, generator, x0.device), t)
+    with torch.no_grad():
+        with old.in_model():
+            before = backbone.velocity(xt, t, group.context)
+        with reference.in_model():
+            first = backbone.velocity(xt, t, group.context)
+    velocity = backbone.velocity(xt, t, context)
+    r = nft_r(advantage, clip=config.advantage_clip)
+    loss = flow.nft_loss(velocity, before, x0, xt, t, r, beta=config.beta)
+    return config.advantage_clip * loss + config.kl * flow.velocity_kl(velocity, first)
+
+
+def _flow_grpo(
+    backbone: Backbone,
+    group: Group,
+    context: Context,
+    advantage: Tensor,
+    config: RLConfig,
+    generator: torch.Generator,
+    old: Weights,
+    reference: Weights,
+) -> Tensor:
+    """[B] Flow-GRPO over some of the rollout's steps, the mean over those."""
+    chosen = torch.randperm(len(group.path), generator=generator)[: config.sde_steps].tolist()
+    each = torch.zeros_like(advantage)
+    for number in chosen:
+        x, to, now, then, logp = group.path[number]
+        t = x.new_full((len(x),), now)
+        with torch.no_grad(), reference.in_model():
+            first = flow.sde_step(x, backbone.velocity(x, t, group.context), now, then, level=config.level, to=to)
+        step = flow.sde_step(x, backbone.velocity(x, t, context), now, then, level=config.level, to=to)
+        each = each + flow.clipped_policy_loss(step.logp, logp, advantage, config.clip)
+        each = each + config.kl * flow.gaussian_kl(step.mean, first.mean, step.std)
+    return each / len(chosen)
+
+
+def _noise(count: int, backbone: Backbone, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randn(count, *backbone.latent_shape, generator=generator).to(device)
