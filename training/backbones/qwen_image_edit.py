@@ -213,13 +213,13 @@ class QwenImageEdit:
 
     def restore(self, weights: dict[str, Tensor]) -> None:
         """See `Backbone.restore`."""
-        lora.restore(self.pipeline.transformer, weights, "transformer")
-        if self.config.text_lora:
-            lora.restore(self.pipeline.text_encoder, weights, "text_encoder")
-        elif any(name.startswith("text_encoder.") for name in weights):
+        if self.config.text_lora is None and any(name.startswith("text_encoder.") for name in weights):
             raise InputError(
                 "these weights are of another configuration: they hold a text_lora, and none is configured"
             )
+        lora.restore(self.pipeline.transformer, weights, "transformer")
+        if self.config.text_lora:
+            lora.restore(self.pipeline.text_encoder, weights, "text_encoder")
 
     def _seen(self, prompts: Sequence[Prompt]) -> list[_Seen]:
         """Each distinct prompt seen once: the rollouts of a group share theirs."""
