@@ -47,7 +47,8 @@ def schedule(steps: int, shift: float = 1.0) -> list[float]:
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}: at least 1 is wanted")
-    return [float(t) for t in shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift)]
+    inner = shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64)[1:-1], shift)
+    return [1.0, *map(float, inner), 0.0]
 
 
 def ode_sample(velocity: Velocity, noise: Tensor, times: list[float]) -> Tensor:
