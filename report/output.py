@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from schemas.errors import DamageError, InputError
 from schemas.usage import Usage, total
-from shards.indexes import read_index_of
+from shards.indexes import read_index_of, refuse_lost
 from shards.manifest import read_manifest, read_run, root_run, unfinished
 from shards.names import BALANCED, RUN, SHARDS, ShardName, committed, names_of
 from shards.tables import Footer, read_rejects
@@ -131,10 +131,7 @@ def read_output(out: str) -> Output:
     done, every = {shard.name for shard in found}, names_of(run["shards"])
     lost = [name for name in every if name not in done]
     manifest = read_manifest(out)
-    if lost and manifest is not None and manifest.get("run") == run_hash:
-        uri = paths.join(out, lost[0].index_file)
-        why = "is of another run" if lost[0] in names else "is missing"
-        raise DamageError(f"{uri}: {why}, though manifest.json says that the run is finished; run `verify`")
+    refuse_lost(out, run_hash, lost)
     if not found:
         raise InputError(f"{paths.join(out, SHARDS)}: no shard is finished yet; run the command that makes it")
     missing = unfinished([str(name) for name in lost], len(every)) if lost else ""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from schemas.errors import DamageError, InputError
-from shards.manifest import read_run, unfinished
+from shards.manifest import read_manifest, read_run, unfinished
 from shards.names import MANIFEST, SHARDS, ShardName, committed, names_of
 from shards.tables import Footer, index_table
 from shards.tar import BLOCK
@@ -30,7 +30,7 @@ def read_indexes(out: str, columns: Sequence[str]) -> list[Index]:
 
     Raises:
         InputError: `out` is not the folder of a run, or a shard of it is not finished.
-        DamageError: an index cannot be read.
+        DamageError: an index cannot be read, or is missing although the run is finished.
     """
     run_hash, run = read_run(out)
     names = names_of(run["shards"])
@@ -41,8 +41,10 @@ def read_indexes(out: str, columns: Sequence[str]) -> list[Index]:
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="indexes") as pool:
         found = list(pool.map(read, names))
-    if missing := [str(name) for name, index in zip(names, found, strict=True) if index is None]:
-        raise InputError(f"{out}: {unfinished(missing, len(names))}; run the command that makes it, then this one")
+    if missing := [name for name, index in zip(names, found, strict=True) if index is None]:
+        refuse_lost(out, run_hash, missing)
+        not_yet = unfinished([str(name) for name in missing], len(names))
+        raise InputError(f"{out}: {not_yet}; run the command that makes it, then this one")
     return [index for index in found if index is not None]
 
 
@@ -62,6 +64,19 @@ def read_index_of(out: str, name: ShardName, columns: Sequence[str] | None = Non
     if "members" in index.table.column_names:
         _refuse_impossible_places(uri, index)
     return index
+
+
+def refuse_lost(out: str, run_hash: str, lost: Sequence[ShardName]) -> None:
+    """Shards without an index of this run are not made yet, unless the manifest says that the run is finished.
+
+    Raises:
+        DamageError: it does; names the first of them.
+    """
+    manifest = read_manifest(out) if lost else None
+    if manifest is not None and manifest.get("run") == run_hash:
+        uri = paths.join(out, lost[0].index_file)
+        why = "is of another run" if paths.exists(uri) else "is missing"
+        raise DamageError(f"{uri}: {why}, though {MANIFEST} says that the run is finished; run `verify`")
 
 
 def read_span(tar: str, start: int, count: int) -> bytes:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from schemas.draft import ErrorClass
 from schemas.errors import DamageError, InputError
-from shards.indexes import read_index_of
+from shards.indexes import read_index_of, refuse_lost
 from shards.manifest import read_run
-from shards.names import SHARDS, ShardName, committed
+from shards.names import SHARDS, ShardName, committed, names_of
 from shards.tables import read_rejects
 from storage import paths
 
@@ -30,18 +30,19 @@ def stored_rows(out: str) -> list[StoredRow]:
 
     Raises:
         InputError: `out` is not the folder of a run, or nothing of it is finished.
-        DamageError: a file cannot be read.
+        DamageError: a file cannot be read, or is missing although the run is finished.
     """
-    run_hash, _ = read_run(out)
+    run_hash, run = read_run(out)
     rows: list[StoredRow] = []
-    found = False
+    found: set[ShardName] = set()
     for name in committed(paths.list_files(paths.join(out, SHARDS))):
         index = read_index_of(out, name)
         if index is None or index.footer.run_hash != run_hash:
             continue
-        found = True
+        found.add(name)
         rows += _kept(index.table)
         rows += _rejected(out, name)
+    refuse_lost(out, run_hash, [name for name in names_of(run["shards"]) if name not in found])
     if not found:
         raise InputError(f"{paths.join(out, SHARDS)}: no shard is finished yet; run the command that makes it")
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cli.making import make
 from filters.config import FiltersConfig
 from pipelines.config import load
 from pipelines.shares import Share
-from schemas.errors import InputError
+from schemas.errors import DamageError, InputError
 from shards.stored import stored_rows
 from tests.pipelines.conftest import SETTINGS
 
@@ -95,6 +96,13 @@ def test_bad_labels_are_told_by_line(out: Path, tmp_path: Path, text: str, said:
 def test_bad_usage_is_one_line(out: Path, drop: float, by: list[str], criterion: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         run(str(out), drop, by, False, None, criterion)
+
+
+def test_a_finished_run_without_one_of_its_indexes_is_damaged(out: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(out, tmp_path / "own"))
+    next((own / "shards").glob("*.parquet")).unlink()
+    with pytest.raises(DamageError, match=r"\.parquet: is missing, though manifest\.json says"):
+        run(str(own), 0.2, [], False, None, "f1")
 
 
 def test_the_index_has_what_was_kept_and_nothing_was_changed(out: Path) -> None:
