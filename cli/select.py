@@ -88,6 +88,8 @@ def _balance(settings: list[str]) -> BalanceConfig:
 
     tree: dict[str, object] = {}
     for setting in settings:
+        if "=" not in setting:
+            raise InputError(f"--balance {setting}: write it as DIMENSION=SHAPE, such as execution=uniform")
         try:
             apply_setting(tree, setting)
         except InputError as error:

@@ -68,7 +68,7 @@ def select(out: str, asked: Asked, blobs: Blobs | None = None) -> Selected:
 
     Raises:
         InputError: `out` is not a finished run, the condition is none, an id is in neither shards nor rejections, or
-            rows that shall be balanced have no scores.
+            rows that shall be balanced have no scores or not this dimension.
         DamageError: an index or a rejects file cannot be read.
     """
     kinds = columns_of(out)
@@ -81,6 +81,8 @@ def select(out: str, asked: Asked, blobs: Blobs | None = None) -> Selected:
     if asked.ids is not None:
         _all_there(asked.ids, asked.rejected, _there(out, asked, kinds, found, condition is None))
     if asked.balance is not None:
+        if not {"dimension", "score"} <= kinds.keys():
+            raise InputError(f"--balance: {out} has no critic labels, whose scores it balances; use --where or --ids")
         _balance(out, asked.balance, _seed(out, asked), found)
     note = {"where": asked.where, "ids": None if asked.ids is None else len(asked.ids), "rejected": asked.rejected}
     balance = None if asked.balance is None else asked.balance.model_dump(mode="json", exclude_none=True)
@@ -131,6 +133,8 @@ def _balance(out: str, config: BalanceConfig, seed: int, found: Selected) -> Non
     for key in found.back.ids:
         row: Mapping[str, Any] = found.back.rows[key]
         scores.setdefault(str(row["dimension"]), {})[key] = float(row["score"])
+    if absent := sorted(config.targets.keys() - scores.keys()):
+        raise InputError(f"--balance {absent[0]}: {out} has no such dimension; it has {', '.join(sorted(scores))}")
     result = balanced(scores, config.targets, seed)
     left = _flat(result.ids.values())
     found.kept = [key for key in found.kept if key in left]

@@ -252,7 +252,8 @@ def test_the_command_says_and_writes_what_it_found(labels: str, tmp_path: Path) 
         (["--ids", "unknown.txt", "--include-rejected"], "--ids: 'abc' is not in the shards and what can"),
         (["--ids", "unknown.txt", "--include-rejected", "--where", "score > 1"], "--ids: 'abc' is not in the shards"),
         (["--balance", "looks=uniform"], "--balance: looks: unknown key"),
-        (["--balance", "execution"], "--balance execution: write it as KEY=VALUE"),
+        (["--balance", "execution"], "--balance execution: write it as DIMENSION=SHAPE"),
+        (["--balance", "quality=uniform"], "--balance quality: .* has no such dimension; it has "),
     ],
 )
 def test_what_the_user_must_mend_is_one_line_and_nothing_is_written(
@@ -267,6 +268,23 @@ def test_what_the_user_must_mend_is_one_line_and_nothing_is_written(
         )
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert not (tmp_path / "dest").exists()
+
+
+def test_only_critic_labels_are_balanced(runs: tuple[Path, Path, Path]) -> None:
+    with pytest.raises(InputError, match=r"--balance: .* has no critic labels"):
+        select(str(runs[0]), Asked(balance=BalanceConfig(execution="uniform")))
+
+
+def test_a_missing_index_is_damage_where_the_run_is_finished(labels: str, tmp_path: Path) -> None:
+    lost = sorted((Path(labels) / "shards").glob("*.parquet"))[1]
+    lost.unlink()
+    done = plumbline(labels, "--where", "score <= 2", "--out", str(tmp_path / "chosen"))
+    assert done.returncode == 4 and not (tmp_path / "chosen").exists()
+    assert done.stderr.splitlines() == [
+        f"plumbline: {lost}: is missing, though manifest.json says that the run is finished; run `verify`"
+    ]
+    (Path(labels) / "manifest.json").unlink()
+    assert plumbline(labels, "--where", "score <= 2").returncode == 2
 
 
 def test_damaged_rejects_are_named(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
