@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from schemas.mentions import PLACEHOLDER, beyond
 
+INSTRUCTION_LENGTH = 2000
+"""The most characters that a writer's instruction may have."""
+
 
 class WriterAnswer(BaseModel):
     """The writer's answer: an instruction, or why this combination of references allows none."""
@@ -16,7 +19,7 @@ class WriterAnswer(BaseModel):
 
     feasible: bool
     reason: str = Field(default="", max_length=600, description="why it is infeasible; empty where it is feasible")
-    instruction: str = Field(default="", max_length=2000)
+    instruction: str = Field(default="", max_length=INSTRUCTION_LENGTH)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> WriterAnswer:

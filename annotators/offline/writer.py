@@ -27,7 +27,7 @@ from annotators.offline.terms import (
     stands,
     style_words,
 )
-from schemas.answers import WriterAnswer
+from schemas.answers import INSTRUCTION_LENGTH, WriterAnswer
 from schemas.plan import Length, Naming, Plan, Style
 from schemas.references import Kind
 from schemas.tasks import Role
@@ -61,7 +61,12 @@ def write_instruction(plan: Plan, looks: Sequence[Look]) -> WriterAnswer:
     kind, values = _values(plan, stage, shown, citing)
     said = [sentence(("writer", kind, str(plan.wording.style)), values, plan.seed)]
     said += _details(plan, stage, shown, values)
-    return WriterAnswer(feasible=True, instruction=" ".join(said))
+    instruction = " ".join(said)
+    if len(instruction) > INSTRUCTION_LENGTH:  # A caption of the pool is as long as its author liked.
+        size, image = max((len(r.reference.caption), i) for i, r in enumerate(plan.references, 1))
+        limit = f"an instruction has at most {INSTRUCTION_LENGTH:,} characters"
+        return WriterAnswer(feasible=False, reason=f"The caption of image {image} has {size:,}, and {limit}.")
+    return WriterAnswer(feasible=True, instruction=instruction)
 
 
 def focus_group(focus: str, seed: int) -> str:

@@ -33,6 +33,17 @@ def test_instructions_hardly_ever_repeat(written: list[tuple[Plan, str]]) -> Non
     }
 
 
+def test_a_caption_too_long_for_any_instruction_is_an_obstacle_and_no_error(plans: Plans, looks_of: Looks) -> None:
+    """A pool's captions may have 20,000 characters."""
+    answers = []
+    for plan in plans(14):
+        looks = looks_of(plan)
+        wordy = plan.references[-1].reference.model_copy(update={"caption": "a " + "very " * 3990 + "red mug"})
+        references = (*plan.references[:-1], plan.references[-1].model_copy(update={"reference": wordy}))
+        answers.append(write_instruction(plan.model_copy(update={"references": references}), looks))
+    assert any("characters" in answer.reason for answer in answers if not answer.feasible)
+
+
 def test_no_template_takes_more_than_a_twentieth(written: list[tuple[Plan, str]], looks_of: Looks) -> None:
     skeletons: Counter[str] = Counter()
     for plan, text in written:
