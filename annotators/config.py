@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from schemas.errors import InputError
 
 ROLES = ("writer", "reasoner", "painter", "describer", "rewriter", "planner", "judge")
-PROVIDERS = ("offline", "gemini", "openai", "dashscope")
+PROVIDERS = ("offline", "gemini", "openai", "dashscope", "transformers")
+LOCAL = ("offline", "transformers")
+"""Those that answer in this process, for nothing."""
 SHARED = (
     *("in_flight", "rpm", "tpm", "connect_timeout", "read_timeout", "timeout", "total_time", "max_attempts"),
     *("max_images", "sizes", "paints_by", "structured"),
@@ -42,7 +44,7 @@ class ModelConfig(BaseModel):
     """One model of a role.
 
     Attributes:
-        model: the name the provider knows it by; `offline` for the embedded provider.
+        model: the name the provider knows it by; `offline` for the embedded provider; for `transformers` a folder.
         api_key_env: the environment variable that holds the key; the key itself never stands in a config.
         in_flight, rpm, tpm: calls at once, requests and tokens per minute, over all workers and slices together.
         weight: its share where a role names several models.

@@ -116,7 +116,7 @@ class Request:
         draw: the number of this draw, from 0; equal prompts with different draws are different requests.
         repair: 0, or the number of the repair this is (1, 2).
         batch: its model is asked through the batch API where it can be; not part of the key.
-        facts_version: set for providers that read `facts`: then facts, role and this version are in the key.
+        facts_version: of a provider in this process: then it, role and facts are in the key.
     """
 
     role: str
@@ -286,8 +286,8 @@ class Provider(Protocol):
     `asyncio.to_thread` (the engine's own pool). It makes one attempt; retries, limits and repairs are the engine's.
 
     Attributes:
-        name: `gemini`, `openai`, `dashscope`, `offline`.
-        version: changes when a rule-based provider would answer differently; empty for network providers.
+        name: `gemini`, `openai`, `dashscope`, `offline`, `transformers`.
+        version: changes when a provider of this process would answer differently; empty for network providers.
         secrets: key values, blotted out of every line the engine stores or shows.
     """
 

@@ -77,7 +77,7 @@ class BoundModels:
             facts = request.facts.model_copy(update={"draw": request.draw})
             own |= {"facts": facts, "facts_version": provider.version}
         else:
-            own |= {"facts": Facts()}
+            own |= {"facts": Facts(), "facts_version": provider.version}
         return await self._asker.ask(seat.lane, request.asked_of(**own), parser, self._spend, prompt.hash)
 
     def _spend(self, model: str) -> Tally:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from annotators.config import ModelConfig, ModelsConfig, PriceConfig
+from annotators.config import LOCAL, ModelConfig, ModelsConfig, PriceConfig
 from annotators.interface import RawAnswer
 from schemas.errors import InputError
 
@@ -181,7 +181,7 @@ class PriceList:
 
         Offline answers cost nothing, nor does a server of one's own: a `base_url` that is no known cloud.
         """
-        if config.provider == "offline":
+        if config.provider in LOCAL:
             return FREE
         if config.price is not None:
             return Price.of(config.price)
@@ -257,7 +257,7 @@ def price_notes(
                 notes.setdefault(
                     config.lane, f"{where}: {config.model} is in no price list; its dollars count as 0 ({where}.price)"
                 )
-            elif price.free and config.provider != "offline" and budget_usd is not None and config.price is None:
+            elif price.free and config.provider not in LOCAL and budget_usd is not None and config.price is None:
                 notes.setdefault(
                     config.lane,
                     f"{where}: {config.model} at {_host(config)} counts as a server of your own, "

@@ -29,6 +29,7 @@ _PROVIDERS = {
     "gemini": _Known("annotators.network.gemini", ("google.genai", "aiohttp"), ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
     "openai": _Known("annotators.network.openai", ("openai", "aiohttp"), ("OPENAI_API_KEY",)),
     "dashscope": _Known("annotators.network.dashscope", ("aiohttp",), ("DASHSCOPE_API_KEY",)),
+    "transformers": _Known("annotators.local", ("transformers",)),
 }
 
 
@@ -54,7 +55,7 @@ def require(config: ModelConfig, where: str) -> None:
     """
     known = _PROVIDERS[config.provider]
     if not all(_installed(package) for package in known.packages):
-        extra = "openai" if config.provider == "dashscope" else config.provider
+        extra = {"dashscope": "openai", "transformers": "train"}.get(config.provider, config.provider)
         raise InputError(f"{where}.provider: {config.provider} needs a package: pip install 'plumbline[{extra}]'")
     if known.keys:
         key_of(config, where, known.keys)
