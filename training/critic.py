@@ -90,6 +90,7 @@ def _arguments(config: CriticConfig) -> SFTConfig:
         max_length=None,
         completion_only_loss=True,
         bf16=config.bf16,
+        use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=config.recompute,
         dataloader_num_workers=config.workers,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -20,7 +20,7 @@ def load_processor(config: CriticConfig) -> Any:
     from transformers import AutoProcessor
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
     try:
         processor: Any = AutoProcessor.from_pretrained(config.init)  # type: ignore[no-untyped-call]

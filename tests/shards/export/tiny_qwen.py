@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
@@ -15,15 +16,18 @@ _TEMPLATE = (
 )
 
 
-def processor() -> Any:
-    """A Qwen3VLProcessor whose tokenizer knows bytes and the special tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+def processor(texts: Sequence[str] = (), vocabulary: int = 2000) -> Any:
+    """A Qwen3VLProcessor whose tokenizer knows bytes, the special tokens, and pieces of `texts`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLProcessor, Qwen3VLVideoProcessor
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({letter: n for n, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    if texts:
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=letters, show_progress=False)
+        tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         additional_special_tokens=SPECIAL,
