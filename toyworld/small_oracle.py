@@ -55,7 +55,7 @@ def read(images: Sequence[Image]) -> list[Picture]:
     if not len(images):
         return []
     grounds = [_ground(image) for image in images]
-    seen = [_soft(_unlit(image, light)) for image, (_, light) in zip(images, grounds, strict=True)]
+    seen = [soft(_unlit(image, light)) for image, (_, light) in zip(images, grounds, strict=True)]
     found = [(i, thing) for i, things in enumerate(_found(seen)) for thing in things]
     things: list[list[Thing]] = [[] for _ in images]
     for (i, _), thing in zip(found, _named(seen, found), strict=True):
@@ -100,20 +100,22 @@ def paired(meant: Picture, seen: Picture) -> list[Thing | None]:
     left = {thing.place: thing for thing in seen.things}
     of = [left.pop(thing.place, None) for thing in meant.things]
     free = [(i, place) for i, known in enumerate(of) if known is None for place in left]
-    for i, place in sorted(free, key=lambda pair: -_alike(meant.things[pair[0]], left[pair[1]])):
+    for i, place in sorted(free, key=lambda pair: -alike(meant.things[pair[0]], left[pair[1]])):
         if of[i] is None and left[place] not in of:
             of[i] = left[place]
     return of
 
 
-def _alike(a: Thing, b: Thing) -> int:
+def alike(a: Thing, b: Thing) -> int:
+    """How many of shape, colour, size and place two things share."""
     return sum(getattr(a, name) == getattr(b, name) for name in ("shape", "colour", "size", "place"))
 
 
-def _soft(pixels: Pixels) -> Pixels:
+def soft(pixels: npt.ArrayLike) -> Pixels:
+    """A slightly blurred copy of [H, W, channels]."""
     import cv2
 
-    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), _BLUR), dtype=np.float32)
+    return np.asarray(cv2.GaussianBlur(np.asarray(pixels, dtype=np.float32), (0, 0), _BLUR), dtype=np.float32)
 
 
 def _unlit(image: Image, light: str) -> Pixels:
@@ -178,14 +180,14 @@ def _best(windows: Pixels, templates: _Templates) -> tuple[Pixels, npt.NDArray[n
     The error of a template P + G g, ground colour g fitted, is |w - P|^2 - ((w - P) G)^2 / G^2, summed over channels.
     """
     n, _, values = windows.shape
-    flat = windows.reshape(n, -1)
+    flat, channels = windows.reshape(n, -1), windows.reshape(n * 3, values)
+    behind = (channels @ templates.ground.T).reshape(n, 3, -1) - templates.painted_on_ground
     error = templates.painted_square - 2 * (flat @ templates.painted.T)
-    behind = (windows.reshape(n * 3, values) @ templates.ground.T).reshape(n, 3, -1)
-    behind -= templates.painted_on_ground
     error -= np.einsum("nck,nck->nk", behind, behind) / templates.ground_square
     index = error.argmin(axis=1)
-    least = np.take_along_axis(error, index[:, None], axis=1)[:, 0] + np.einsum("nv,nv->n", flat, flat)
-    variance = windows.var(axis=2).sum(axis=1) * values
+    square = np.einsum("nv,nv->n", flat, flat)
+    variance = square - np.square(channels.mean(axis=1)).reshape(n, 3).sum(axis=1) * values
+    least = error[np.arange(n), index] + square
     return 1 - least / np.maximum(variance, 1.0), index
 
 
@@ -227,7 +229,7 @@ def _templates(side: int, size: str) -> _Templates:
             for variation in _variations(shape, colour):
                 drawn = np.pad(_drawn(shape, colour, variation), ((border, border), (border, border), (0, 0)))
                 small = np.asarray(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
-                cuts.append(_window(_soft(small), Thing(shape, colour, size, "middle")))
+                cuts.append(_window(soft(small), Thing(shape, colour, size, "middle")))
                 names.append((shape, colour))
     every = np.stack(cuts)
     painted, ground = every[:, :3], 1 - every[:, 3]
