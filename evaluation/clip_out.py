@@ -47,7 +47,7 @@ def clip_out(scores: str, weights: str, device: str = "auto", resamples: int = R
         once(seen, text_of(records, i, "id"), records, i)
         text_of(records, i, "image"), text_of(records, i, "caption")
     try:
-        model = ClipModel.load(weights, device)
+        model = ClipModel.load(weights, device, key="--weights")
     except WeightsUnavailable as error:
         raise InputError(f"--weights {weights}: {error}") from None
     found: dict[str, list[float]] = {}

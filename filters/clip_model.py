@@ -15,7 +15,7 @@ from filters.base import WORK_SIDE
 from filters.devices import device_of
 from filters.pixels import prepared, preprocessed, size_of
 from filters.texts import chunks
-from filters.weights import TOY, Loaded, load
+from filters.weights import KEY, TOY, Loaded, load
 from schemas.errors import ImageError, InputError
 
 if TYPE_CHECKING:
@@ -60,18 +60,22 @@ class ClipModel:
         self._texts = _Recent(_KEPT_TEXTS)
 
     @classmethod
-    def load(cls, weights: str, device: str = "auto", precision: str = "auto") -> ClipModel:
+    def load(cls, weights: str, device: str = "auto", precision: str = "auto", key: str = KEY) -> ClipModel:
         """The process's one model of these weights; see `filters.weights.load` for what it raises.
 
         Args:
             device: see `filters.devices.device_of`.
             precision: of weights and sums: `fp32`, `fp16`, `bf16`, or `auto`: fp16 on CUDA, fp32 elsewhere. The toy
                 weights are always fp32.
+            key: the setting or option that names the weights, for messages.
         """
         found = device_of(device)
         if weights == TOY:
             precision = "fp32"
-        return _load(weights, found, _AUTO[found.partition(":")[0]] if precision == "auto" else precision)
+        try:
+            return _load(weights, found, _AUTO[found.partition(":")[0]] if precision == "auto" else precision)
+        except InputError as error:
+            raise InputError(str(error).replace(KEY, key, 1)) from error
 
     def tokens(self, text: str) -> int:
         """How many tokens `text` has, special ones included."""

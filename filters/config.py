@@ -25,7 +25,7 @@ from filters.safety import SafetyConfig
 from filters.score import run
 from filters.similarity import SimilarityConfig, SimilarityFilter
 from filters.task_limits import TaskLimits, checked, merged
-from filters.weights import TOY, WeightsUnavailable
+from filters.weights import KEY, TOY, WeightsUnavailable
 from schemas.draft import Draft, Rejection
 
 _REVISION = 1
@@ -165,20 +165,24 @@ class _Loaded:
         if config.aesthetic is not None:
             weights = config.aesthetic.clip or (config.clip.weights if config.clip is not None else "")
             head = load_head(config.aesthetic.weights, config.aesthetic.activation, "filters.aesthetic.weights")
-            model = found._model(weights, device, precision, ("aesthetic",))
+            key = "filters.aesthetic.clip" if config.aesthetic.clip else KEY
+            model = found._model(weights, device, precision, ("aesthetic",), key)
             found.others["aesthetic"] = head.digest
             if model is not None:
                 check_head(head, model, "filters.aesthetic")
                 found.aesthetic = model, head
                 found.others["aesthetic"] += f" {model.digest}"
         if config.preference is not None:
-            found.preference = found._model(config.preference.weights, device, precision, ("preference",))
+            weights, key = config.preference.weights, "filters.preference.weights"
+            found.preference = found._model(weights, device, precision, ("preference",), key)
             found.others["preference"] = "" if found.preference is None else found.preference.digest
         return found
 
-    def _model(self, weights: str, device: str, precision: str, columns: Sequence[str]) -> ClipModel | None:
+    def _model(
+        self, weights: str, device: str, precision: str, columns: Sequence[str], key: str = KEY
+    ) -> ClipModel | None:
         try:
-            return ClipModel.load(weights, device, precision)
+            return ClipModel.load(weights, device, precision, key)
         except WeightsUnavailable as error:
             self.notes |= dict.fromkeys(columns, f"not computed: {error.reason}")
             return None

@@ -16,6 +16,8 @@ from schemas.errors import InputError
 from storage.paths import sha256_file
 
 TOY = "toy"
+KEY = "filters.clip.weights"
+"""What messages name; who is told of weights by another key puts that in its place."""
 _FOLDER = "local-dir:"
 _PATIENCE = 5.0
 """Seconds in which the server of the weights must answer at all; downloading then takes what it takes."""
@@ -74,7 +76,7 @@ def load(weights: str, device: str, precision: str = "fp32") -> Loaded:
     """
     defect = defect_of(weights)
     if defect:
-        raise InputError(f"filters.clip.weights: {defect}")
+        raise InputError(f"{KEY}: {defect}")
     # torchvision, which open_clip imports, needs this first beside a torch without CUDA.
     from toyworld.torchvision_shim import ensure_torchvision
 
@@ -118,7 +120,7 @@ def _from_list(name: str, pretrained: str, device: str, precision: str) -> Loade
     key = f"{name}/{pretrained}"
     architecture = open_clip.get_model_config(name)
     if architecture is None:
-        raise InputError(f"filters.clip.weights: open_clip has no model {name!r}; see open_clip.list_models()")
+        raise InputError(f"{KEY}: open_clip has no model {name!r}; see open_clip.list_models()")
     entry = dict(open_clip.get_pretrained_cfg(name, pretrained) or {})
     file = _file_of(name, pretrained, entry)
     settings = {k: entry[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in entry}
@@ -142,9 +144,7 @@ def _file_of(name: str, pretrained: str, entry: dict[str, Any]) -> str:
         from open_clip import list_pretrained_tags_by_model
 
         known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
-        raise InputError(
-            f"filters.clip.weights: {name} has no weights {pretrained!r}, and no such file; known: {known}"
-        )
+        raise InputError(f"{KEY}: {name} has no weights {pretrained!r}, and no such file; known: {known}")
     if entry.get("file"):
         return str(entry["file"])
     if entry.get("hf_hub"):
@@ -238,9 +238,9 @@ def _created(model_name: str, key: str, device: str, precision: str, **options: 
             model_name, precision=precision, device=device, require_pretrained=True, **options
         )
     except ImportError as error:
-        raise InputError(f"filters.clip.weights: {key} needs a package that is not installed: {error}") from error
+        raise InputError(f"{KEY}: {key} needs a package that is not installed: {error}") from error
     except unusable as error:
-        raise InputError(f"filters.clip.weights: {key} cannot be loaded: {_line(error)}") from error
+        raise InputError(f"{KEY}: {key} cannot be loaded: {_line(error)}") from error
     return model.eval()
 
 
@@ -250,10 +250,10 @@ def _tokenizer(model_name: str, key: str) -> tuple[Callable[[list[str]], Any], C
     try:
         tokenizer: Any = open_clip.get_tokenizer(model_name)
     except ImportError as error:
-        raise InputError(f"filters.clip.weights: {key} needs transformers: pip install transformers") from error
+        raise InputError(f"{KEY}: {key} needs transformers: pip install transformers") from error
     except (OSError, ValueError) as error:
         if key.startswith(_FOLDER):
-            raise InputError(f"filters.clip.weights: {key} holds no usable tokenizer: {_line(error)}") from error
+            raise InputError(f"{KEY}: {key} holds no usable tokenizer: {_line(error)}") from error
         raise WeightsUnavailable(f"the tokenizer of {key} is not on this machine and could not be fetched") from error
     length = int(tokenizer.context_length)
     if hasattr(tokenizer, "encode"):
@@ -268,7 +268,7 @@ def _check_vocabulary_size(model: Any, tokenize: Callable[[list[str]], Any], key
     highest = int(tokenize(["a photo of a cat"]).max())
     if size is not None and highest >= size:
         raise InputError(
-            f"filters.clip.weights: {key} has a vocabulary of {size}, which is not its tokenizer's; "
+            f"{KEY}: {key} has a vocabulary of {size}, which is not its tokenizer's; "
             "put the tokenizer's files beside it, or for the toy world write: toy"
         )
 
@@ -280,10 +280,10 @@ def _preprocess(model: Any) -> dict[str, Any]:
 def _weights_in(folder: str, key: str) -> list[str]:
     """Every weights file of an open_clip folder."""
     if not os.path.isfile(os.path.join(folder, "open_clip_config.json")):
-        raise InputError(f"filters.clip.weights: {key}: there is no open_clip_config.json in {folder}")
+        raise InputError(f"{KEY}: {key}: there is no open_clip_config.json in {folder}")
     files = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(_WEIGHTS)]
     if not files:
-        raise InputError(f"filters.clip.weights: {key}: there are no weights in {folder} (open_clip_model.safetensors)")
+        raise InputError(f"{KEY}: {key}: there are no weights in {folder} (open_clip_model.safetensors)")
     return files
 
 
@@ -292,7 +292,7 @@ def _config_in(folder: str) -> object:
         try:
             return json.load(file)
         except ValueError as error:
-            raise InputError(f"filters.clip.weights: {file.name} is not JSON: {error}") from error
+            raise InputError(f"{KEY}: {file.name} is not JSON: {error}") from error
 
 
 def _digest(files: list[str], settings: dict[str, Any]) -> str:

@@ -99,7 +99,7 @@ def _model(weights: str) -> ClipModel:
     if defect := defect_of(weights):
         raise InputError(f"--clip: {defect}")
     try:
-        return ClipModel.load(weights)
+        return ClipModel.load(weights, key="--clip")
     except WeightsUnavailable as error:
         raise InputError(
             f"--clip: {error.reason}; name weights in a folder (local-dir:PATH), or leave it out"

@@ -151,3 +151,14 @@ def test_weights_that_cannot_be_had_leave_a_note_and_reject_nothing(
     built = build(FiltersConfig.model_validate({"preference": {"weights": "ViT-B-32/openai", "min_preference": 90}}))
     assert built.notes == {"preference": "not computed: not here"} and built.score_names == ("preference",)
     assert isinstance(built.run([desk.draft(scene(1), [(Role.SUBJECT, scene(2))])])[0], Draft)  # type: ignore[attr-defined]
+
+
+def test_weights_that_cannot_be_loaded_are_told_by_their_own_key(tmp_path: Path) -> None:
+    weights = saved(tmp_path / "head.pt", mlp(WIDTH, 8, 1))
+    nowhere = f"local-dir:{tmp_path}"
+    for name, settings, key in (
+        ("preference", {"weights": nowhere}, "weights"),
+        ("aesthetic", {"weights": weights, "clip": nowhere}, "clip"),
+    ):
+        with pytest.raises(InputError, match=rf"^filters\.{name}\.{key}: local-dir:.*: there is no open_clip_config"):
+            build(FiltersConfig.model_validate({name: settings}))

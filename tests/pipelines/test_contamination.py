@@ -132,6 +132,7 @@ def test_embeddings_are_compared_where_a_clip_is_named(out: Path, bench: Path) -
         (["other.jsonl"], Checks(), "holds no prompt"),
         (["code.py"], Checks(), "neither an image nor a file of prompts"),
         ([], Checks(clip="nonsense", duplicates=True), "--clip: 'nonsense'"),
+        ([], Checks(clip="local-dir:/nowhere", duplicates=True), "^--clip: local-dir:/nowhere: there is no"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
