@@ -53,7 +53,7 @@ function about(detail) {
 function sampleBody(detail) {
   const references = detail.references || [], cots = detail.reasonings || [];
   const shots = references.map((r, i) => h("figure", { class: "shot" }, shot(r.picture, r.caption),
-    h("figcaption", null, h("b", null, `image_${i + 1} · ${r.role}`), ` ${r.kind}: ${r.caption}`)));
+    h("figcaption", null, h("b", null, `image_${i + 1} · ${r.role}`), ` ${r.kind}: `, folded(r.caption, 240, 160))));
   return [
     detail.instruction ? text(detail.instruction, { class: "instruction" }) : null,
     references.length ? h("div", { class: "strip" }, shots, h("span", { class: "arrow", "aria-hidden": "true" }, "→"),

@@ -39,12 +39,14 @@ const spoken = (word) => String(word).replaceAll("_", " ");
 /* Long texts are shown in part, with a button for the rest. */
 const LONG = 700, SHORT = 500;
 function text(said, attributes) {
-  const element = h("p", { ...attributes, class: `text ${(attributes || {}).class || ""}`, dir: "auto" });
-  if (said.length <= LONG) return append(element, [said]);
-  const shown = h("span", null, said.slice(0, SHORT) + "…");
+  return h("p", { ...attributes, class: `text ${(attributes || {}).class || ""}`, dir: "auto" }, folded(said, LONG, SHORT));
+}
+function folded(said, long, short) {
+  if (said.length <= long) return said;
+  const shown = h("span", null, said.slice(0, short) + "…");
   const more = h("button", { type: "button", class: "more", onclick: () => { shown.textContent = said; more.remove(); } },
     `show all ${number(said.length)} characters`);
-  return append(element, [shown, more]);
+  return [shown, more];
 }
 
 /* Pictures lie in blocks of base64 lines behind the script; those not yet there are filled in when they are. */

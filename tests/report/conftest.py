@@ -34,6 +34,8 @@ HOSTILE = (
     "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned=2'> & <!-- <b>bold</b> \u2028 äöü 猫"
 )
 LONG = "Put the cat into the snow. " * 760  # 20,520 characters
+WORDY = 103
+"""The fourth reference of the sample with the long instruction: its caption is long, too."""
 SECRET = "/home/someone/private data/pool/cat.jpg"
 REASONS = ("clip_text", "no_op", "blocked")
 TASKS = ("add", "replace", "scene")
@@ -61,7 +63,7 @@ def reference(number: int, license: str = "CC-BY-4.0") -> Reference:
         id=fields["sha256"],
         source_id=f"pool-{number}",
         kind=Kind.OBJECT,
-        caption=f"thing {number} <i>tilted</i>",
+        caption=f"thing {number} <i>tilted</i>" + " and so on" * (1900 if number == WORDY else 0),
         subject=f"thing {number}",
         license=license,
         attribution=f"Someone, https://example.org/{number}",

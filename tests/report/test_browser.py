@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.conftest import HOSTILE, LONG, write_one
+from tests.report.conftest import HOSTILE, LONG, WORDY, write_one
 from tests.shards.made import jpeg
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `test` is not installed")
@@ -111,12 +111,16 @@ def test_text_stays_text(visit: Any) -> None:
         assert page.page.locator("article b >> text=bold").count() == 0
 
 
-def test_a_long_instruction_is_cut_until_asked_for(visit: Any) -> None:
+def test_a_long_instruction_or_caption_is_cut_until_asked_for(visit: Any) -> None:
     page = visit("realign", "#?q=put+the+cat+into+the+snow")
     said = page.page.locator("article .instruction")
     assert len(said.inner_text()) < 700
     page.page.locator("article .instruction .more").click()
     assert said.text_content() == LONG
+    caption = page.page.locator("article figcaption").nth(3)
+    assert len(caption.inner_text()) < 300
+    caption.locator(".more").click()
+    assert caption.text_content() == f"image_4 · subject object: thing {WORDY} <i>tilted</i>" + " and so on" * 1900
 
 
 def test_filters_by_task_score_reason_and_words(visit: Any) -> None:
