@@ -34,6 +34,8 @@ def run(out: str, drop: float, by: list[str], per_task: bool, labels: str | None
         raise InputError(f"--drop {drop:g}: must be a share from 0 to below 1, such as 0.2")
     if criterion not in ("f1", "youden"):
         raise InputError(f"--criterion {criterion}: is neither f1 nor youden")
+    if labels is None and criterion != "f1":
+        raise InputError(f"--criterion {criterion}: measures agreement with labels; add --labels FILE")
     rows = stored_rows(out)
     there = [name for name in LIMITS if any(name in row.scores for row in rows)]
     columns = by or (["clip_text"] if "clip_text" in there else there[:1])
@@ -65,6 +67,8 @@ def read_labels(path: str) -> dict[str, bool]:
     """
     try:
         text = paths.read_bytes(path).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"--labels {path}: there is no such file; give JSONL or CSV of id and good") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--labels {path}: cannot be read ({type(error).__name__}); give JSONL or CSV") from error
     found: dict[str, bool] = {}
@@ -118,7 +122,10 @@ def _labelled(
         raise InputError(f"--labels {path}: none of its {len(labels):,} ids is a sample of this output")
     good = sum(labels[row.id] for row in known)
     print(f"{task or 'all tasks'}: {len(known):,} of {len(rows):,} samples have a label, {good:,} are good")
-    if not good or good == len(known):
+    if not task and good in (0, len(known)):
+        kind = "good" if good else "bad"
+        raise InputError(f"--labels {path}: all of them are {kind}, and a limit needs samples of both kinds")
+    if good in (0, len(known)):
         print("  one kind of label alone: no limit can be found")
         return []
     found = []

@@ -85,12 +85,23 @@ def test_bad_labels_are_told_by_line(out: Path, tmp_path: Path, text: str, said:
         run(str(out), 0.2, ["sharpness"], False, str(tmp_path / "labels"), "f1")
 
 
+def test_labels_that_are_missing_or_of_one_kind_are_refused(out: Path, tmp_path: Path) -> None:
+    ids = [row.id for row in stored_rows(str(out))]
+    for good in (True, False):
+        (tmp_path / "labels").write_text("".join(f'{{"id": "{key}", "good": {str(good).lower()}}}\n' for key in ids))
+        with pytest.raises(InputError, match=f"all of them are {'good' if good else 'bad'}"):
+            run(str(out), 0.2, ["sharpness"], False, str(tmp_path / "labels"), "f1")
+    with pytest.raises(InputError, match="--labels nowhere: there is no such file"):
+        read_labels("nowhere")
+
+
 @pytest.mark.parametrize(
     ("drop", "by", "criterion", "said"),
     [
         (1.0, [], "f1", "--drop 1"),
         (0.2, ["clip_text"], "f1", "has no such score; it has sharpness"),
         (0.2, [], "auc", "--criterion auc"),
+        (0.2, [], "youden", "--criterion youden: .* add --labels"),
     ],
 )
 def test_bad_usage_is_one_line(out: Path, drop: float, by: list[str], criterion: str, said: str) -> None:
