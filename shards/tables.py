@@ -174,7 +174,7 @@ def index_table(data: bytes, name: ShardName, columns: Sequence[str] | None = No
     try:
         return Footer.from_json(name, about), table
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"it has no footer of this shard: {error}") from error
+        raise ValueError(f"its footer is not of this shard: {error}") from error
 
 
 def read_rejects(data: bytes, columns: Sequence[str] | None = None) -> tuple[dict[str, Usage], list[dict[str, Any]]]:

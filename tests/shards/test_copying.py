@@ -170,6 +170,16 @@ def test_an_unfinished_run_is_not_chosen_from(tmp_path: Path) -> None:
         copy_samples(out, str(tmp_path / "dest"), [])
 
 
+def test_an_index_of_another_shard_is_damage_that_says_whose_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_labelled(str(out))
+    first, second = (out / "shards" / f"train-0000{i}-of-00003.parquet" for i in range(2))
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(DamageError, match=f"its footer is not of this shard: it says it belongs to {first.stem}"):
+        copy_samples(str(out), str(tmp_path / "dest"), [])
+    assert not (tmp_path / "dest").exists()
+
+
 def test_shards_need_no_manifest_to_be_chosen_from(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     write_labelled(out, close=False)
