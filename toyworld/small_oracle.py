@@ -4,6 +4,26 @@
 could be at a place is drawn, brought to the picture's size, laid over the one even ground that suits it best, and the
 drawing nearest to the pixels is what is seen (analysis by synthesis). Colour, shape and size are so forced choices;
 whether there is a thing at all is not: the best drawing must explain `_SEEN` of what varies at its place.
+
+Measured on 500 held-out pictures of 1 to 4 things on any scene in any light, drawn at 384 pixels and reduced by area:
+the share of the things, or pictures, that are read right. Worn: blurred by 0.7 pixels, then Gaussian noise of a tenth of
+the range. Blurred: by 2 pixels, a tenth greyer, moved by up to 1.5 pixels, noise of a twentieth. A truth with one
+attribute swapped (500 each; 329 for places) was agreed to by none, drawn or worn, at either size.
+
+    ==================  ======  =====  =====  =====  =====  =====
+    pictures            colour  shape  size   place  scene  light
+    ==================  ======  =====  =====  =====  =====  =====
+    64 pixels, drawn    1.000   1.000  1.000  0.999  1.000  1.000
+    64 pixels, worn     0.997   0.996  0.998  0.997  1.000  1.000
+    64 pixels, blurred  0.979   0.930  0.983  0.987  1.000  1.000
+    48 pixels, drawn    1.000   0.999  1.000  0.998  1.000  1.000
+    48 pixels, worn     0.995   0.990  0.996  0.994  1.000  1.000
+    48 pixels, blurred  0.831   0.613  0.889  0.909  1.000  1.000
+    ==================  ======  =====  =====  =====  =====  =====
+
+Where it fails, a person is in doubt, too: white things before white ground or in noise, and at times a cloud that has
+something of a thing. 2 to 3 ms of one CPU an image in batches of 10 or more; the drawings take 3 s once for each size
+of picture. (With several BLAS threads on cores that others keep busy, small batches take many times that.)
 """
 
 from __future__ import annotations
@@ -26,9 +46,9 @@ Pixels = npt.NDArray[np.float32]
 TRUTH = ("colour", "shape", "place", "scene")
 """The groups of attributes that `truth` is the mean of."""
 
-_SEEN = 0.15
-"""Share of the variance at a place that a drawing must explain. Of the pictures measured, soft and noisy ones included,
-things explain 0.28 and more, empty places 0.07 at most."""
+_SEEN = 0.25
+"""Share of the variance at a place that a drawing must explain. Of the pictures measured, 1 empty place in 500 explains
+0.19 or more; of the things, 1 in 200 explains 0.43 or less, of the worn ones at 48 pixels 0.28."""
 _GRID = 24
 _REACH = 1.28
 """A place is looked at in `_GRID` x `_GRID` points, of which those within `_REACH` radii count: a thing's white edge
@@ -37,6 +57,9 @@ _BLUR = 0.8
 """Softens pictures and drawings alike, in pixels: noise and the lot of a line between two pixels then matter less."""
 _STEPS = ((0.0, 0.0), (0.012, 0.0), (-0.012, 0.0), (0.0, 0.012), (0.0, -0.012))
 """Where a thing that was found is looked at again, as shares of the picture: things are not exactly at their places."""
+_SOFTER = (0.0, 0.028)
+"""Each drawing is held against the picture as it is and softer by this share of the side, as an early generator's are:
+without the softer one, a thing blurred by 2 pixels of 64 is often not seen at all."""
 _DRAWN = 128
 _TILTS = (0.25, 0.75)
 """From the one end of what `toyworld.edits.stance` gives to the other."""
@@ -218,7 +241,7 @@ def _side(pixels: Pixels) -> int:
 
 @lru_cache(maxsize=8)
 def _templates(side: int, size: str) -> _Templates:
-    """Every shape in every colour in a few tilts, as they are seen in a picture of `side` pixels."""
+    """Every shape in every colour in a few tilts, sharp and soft, as they are seen in a picture of `side` pixels."""
     import cv2
 
     # Drawn big once for both sizes: a small one is the same with more around it.
@@ -229,8 +252,10 @@ def _templates(side: int, size: str) -> _Templates:
             for variation in _variations(shape, colour):
                 drawn = np.pad(_drawn(shape, colour, variation), ((border, border), (border, border), (0, 0)))
                 small = np.asarray(cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
-                cuts.append(_window(soft(small), Thing(shape, colour, size, "middle")))
-                names.append((shape, colour))
+                for more in _SOFTER:
+                    softer = cv2.GaussianBlur(small, (0, 0), more * side) if more else small
+                    cuts.append(_window(soft(softer), Thing(shape, colour, size, "middle")))
+                    names.append((shape, colour))
     every = np.stack(cuts)
     painted, ground = every[:, :3], 1 - every[:, 3]
     squares = np.square(painted).sum(axis=(1, 2)), np.square(ground).sum(axis=1)

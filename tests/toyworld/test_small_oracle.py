@@ -110,6 +110,15 @@ def test_each_attribute_is_told_apart(meant: Picture, expected: dict[str, float]
     assert {name: shares[name] for name in expected} == pytest.approx(expected)
 
 
+def test_soft_things_are_still_seen(drawn: list[Picture]) -> None:
+    """As the pictures of a generator early in its training, where nothing has an edge."""
+    images = [cv2.GaussianBlur(small(picture), (0, 0), 2.0) for picture in drawn[:60]]
+    shares = small_oracle.attributes(images, drawn[:60])
+    floors = {"colour": 0.95, "shape": 0.88, "place": 0.95, "scene": 0.98}
+    for name, floor in floors.items():
+        assert np.mean([share[name] for share in shares]) >= floor, name
+
+
 def test_no_images_give_nothing() -> None:
     assert small_oracle.attributes([], []) == []
 
