@@ -65,12 +65,14 @@ def copy_samples(
     if replace:
         _remove_other(dest, run)
     run_hash = write_run(dest, run)
-    if (manifest := finished_run(dest, run_hash)) is not None:
+    names = names_of(run["shards"])
+    manifest = finished_run(dest, run_hash)
+    if manifest is not None and all(finished(dest, name, run_hash) is not None for name in names):
         return manifest
     paths.sweep_temporaries(dest)
     index_of = lru_cache(maxsize=2)(lambda k: read_index_of(out, indexes[k].name))
     readers = _READERS_REMOTE if paths.is_remote(out) else _READERS_LOCAL
-    for name in names_of(run["shards"]):
+    for name in names:
         rows = places[name.split][name.index * size : (name.index + 1) * size]
         if finished(dest, name, run_hash) is None:
             copied = [place for place in rows if place[0] != _ADDED]

@@ -218,6 +218,16 @@ def test_a_finished_copy_is_not_written_again(source: str, tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in dest.rglob("*.tar")} == times
 
 
+def test_a_shard_whose_files_were_deleted_is_made_anew(source: str, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    copy_samples(source, str(dest), ids_of(source))
+    before = tree(str(dest))
+    for file in (dest / "shards").glob("train-00001-of-*"):
+        file.unlink()
+    copy_samples(source, str(dest), ids_of(source))
+    assert tree(str(dest)) == before and verify(str(dest)) == []
+
+
 def test_a_damaged_tar_is_named_and_its_copy_does_not_pass_for_whole(tmp_path: Path) -> None:
     out, dest = str(tmp_path / "out"), tmp_path / "dest"
     write_labelled(out)
