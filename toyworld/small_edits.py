@@ -3,6 +3,12 @@
 Forced-choice readings in the spirit of FIRM's scales of Execution and Consistency (arXiv 2603.12247, appendix C), ours:
 no judge is asked, and no rubric of the paper is claimed. What was to change and what was to stay follows from the
 picture that the source is and the one that is meant; what is there is read by `toyworld.small_oracle`.
+
+Of 296 pairs that `toyworld.edits` draws with known scores, at 64 and 48 pixels, plain or worn (as there), the rank
+correlation with the true Execution is 0.91 to 0.92, with the true Consistency 0.91 to 0.93. The medians for true scores
+of 1 to 5 are 1, 1.3, 3.3, 4, 5 in Execution, and for 2 to 5 they are 2.7, 3.4, 4.2, 5 in Consistency. They differ as
+FIRM's scales count faults and these take shares, and as a place that is half right is wrong here. Every copy is called
+one, and of the 276 others at most one.
 """
 
 from __future__ import annotations

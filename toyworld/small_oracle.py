@@ -6,8 +6,8 @@ drawing nearest to the pixels is what is seen (analysis by synthesis). Colour, s
 whether there is a thing at all is not: the best drawing must explain `_SEEN` of what varies at its place.
 
 Measured on 500 held-out pictures of 1 to 4 things on any scene in any light, drawn at 384 pixels and reduced by area:
-the share of the things, or pictures, that are read right. Worn: blurred by 0.7 pixels, then Gaussian noise of a tenth of
-the range. Blurred: by 2 pixels, a tenth greyer, moved by up to 1.5 pixels, noise of a twentieth. A truth with one
+the share of the things, or pictures, that are read right. Worn: blurred by 0.7 pixels, then Gaussian noise of a tenth
+of the range. Blurred: by 2 pixels, a tenth greyer, moved by up to 1.5 pixels, noise of a twentieth. A truth with one
 attribute swapped (500 each; 329 for places) was agreed to by none, drawn or worn, at either size.
 
     ==================  ======  =====  =====  =====  =====  =====
