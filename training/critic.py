@@ -41,9 +41,12 @@ def train(config: CriticConfig, say: Callable[[str], None]) -> None:
     rows = Rows(config.data, ids=config.ids)
     held_out = Rows(config.data, "test") if config.eval_every else None
     checkpoint = _checkpoint(config)
+    if int(os.environ.get("RANK", "0")):
+        say = _silent
+    else:
+        _keep_settings(config)
     processor = load_processor(config)
     trainer = trainer_of(config, load_model(config), processor, rows, held_out)
-    _keep_settings(config)
     step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
     trainer.add_callback(logging_to(os.path.join(config.out, METRICS), step, say))
     total = f"{len(rows):,} rows of {', '.join(config.data)}"
@@ -52,6 +55,9 @@ def train(config: CriticConfig, say: Callable[[str], None]) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
     save(trainer, processor, config.out)
     say(f"{config.out}: the model after {trainer.state.global_step:,} updates")
+
+
+def _silent(line: str) -> None: ...
 
 
 def trainer_of(config: CriticConfig, model: Any, processor: Any, rows: Rows, held_out: Rows | None) -> SFTTrainer:
@@ -136,7 +142,7 @@ def _checkpoint(config: CriticConfig) -> str | None:
         before = json.loads(paths.read_bytes(file))
     except ValueError as error:
         raise InputError(f"{file}: is damaged ({error}); name another out") from error
-    now = config.shaping()
+    now = _settings(config)
     for key in now:
         if before.get(key) != now[key]:
             was, what = json.dumps(before.get(key)), json.dumps(now[key])
@@ -158,11 +164,16 @@ def last_checkpoint(out: str) -> str | None:
     return None
 
 
+def _settings(config: CriticConfig) -> dict[str, Any]:
+    # As torchrun and accelerate say it; the rows of an update are dealt out among them.
+    return {**config.shaping(), "processes": int(os.environ.get("WORLD_SIZE", "1"))}
+
+
 def _keep_settings(config: CriticConfig) -> None:
     file = os.path.join(config.out, SETTINGS)
     try:
         os.makedirs(config.out, exist_ok=True)
-        paths.write_atomic(file, json.dumps(config.shaping(), indent=2).encode() + b"\n")
+        paths.write_atomic(file, json.dumps(_settings(config), indent=2).encode() + b"\n")
     except OSError as error:
         raise InputError(f"out: {config.out} cannot be written: {error.strerror or error}") from error
 

@@ -97,7 +97,8 @@ class Rows:
         try:
             asked = paths.read_bytes(file).decode().split()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"ids: {file}: cannot be read: {error}") from error
+            said = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise InputError(f"ids: {file}: cannot be read: {said}; name a file of ids, one to a line") from error
         known = [reader.places.id(n) for reader in self._readers for n in range(len(reader.places))]
         wanted = set(asked)
         if missing := sorted(wanted - set(known)):
