@@ -6,6 +6,7 @@ needs around: rows out of the shards, one line per logged step, and one line for
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 SETTINGS = "critic.json"
 """In the folder that is written: what shaped its weights; a checkpoint goes on only under the same."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# How torch.save says that a file could not be written to its end.
+_UNWRITTEN = ("PytorchStreamWriter", "inline_container", "iostream error")
 
 
 def train(config: CriticConfig, say: Callable[[str], None]) -> None:
@@ -46,14 +50,14 @@ def train(config: CriticConfig, say: Callable[[str], None]) -> None:
     else:
         _keep_settings(config)
     processor = load_processor(config)
-    trainer = trainer_of(config, load_model(config), processor, rows, held_out)
     step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
-    trainer.add_callback(logging_to(os.path.join(config.out, METRICS), step, say))
     total = f"{len(rows):,} rows of {', '.join(config.data)}"
     say(f"{total}; " + (f"goes on from {checkpoint}" if checkpoint else f"begins at {config.init}"))
     with _one_line(config):
+        trainer = trainer_of(config, load_model(config), processor, rows, held_out)
+        trainer.add_callback(logging_to(os.path.join(config.out, METRICS), step, say))
         trainer.train(resume_from_checkpoint=checkpoint)
-    save(trainer, processor, config.out)
+        save(trainer, processor, config.out)
     say(f"{config.out}: the model after {trainer.state.global_step:,} updates")
 
 
@@ -182,21 +186,34 @@ def _keep_settings(config: CriticConfig) -> None:
 def _one_line(config: CriticConfig) -> Iterator[None]:
     """What ends a training early as one line that says what is kept."""
     import torch
+    from safetensors import SafetensorError
 
     try:
         yield
     except NotANumber as error:
-        mend = "the weights before it are kept: lower learning_rate or raise warmup, with another out"
+        mend = "it has moved no weight: lower learning_rate or raise warmup, with another out"
         raise StoppedError(f"{error}; {mend}{_kept(config)}") from error
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if any(word in str(error) for word in _UNWRITTEN):
+            raise _unwritten(config) from error
         if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
             raise
         mend = "lower batch_size and raise accumulate, set image_side, or train adapters (lora)"
         raise StoppedError(f"out of memory; {mend}{_kept(config)}") from error
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) not in _FULL and "while serializing" not in str(error):
+            raise
+        raise _unwritten(config) from error
     except PlumblineError as error:
         # From a worker process it comes with that process's traceback; its last line is what was said.
         said = str(error).strip().splitlines()[-1]
         raise type(error)(said.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error
+
+
+def _unwritten(config: CriticConfig) -> StoppedError:
+    return StoppedError(
+        f"out: {config.out} cannot be written, its disk may be full; make room and go on{_kept(config)}"
+    )
 
 
 def _kept(config: CriticConfig) -> str:

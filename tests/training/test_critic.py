@@ -339,6 +339,32 @@ def test_out_of_memory_says_what_to_lower(
         train(config(firm, tiny, tmp_path), print)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.5])
+def test_a_full_disk_keeps_the_checkpoint_before(share: float, firm: str, tiny: str, tmp_path: Path) -> None:
+    """The limit of a file's size stands in for a disk: not even the weights fit, or the moments alone do not."""
+    import resource
+    import signal
+
+    lines: list[str] = []
+    room = int(share * sum(weight.numel() * 4 for weight in weights(tiny).values()))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def shrunk(line: str) -> None:
+        lines.append(line)
+        if line.startswith("update 3"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+
+    try:
+        with pytest.raises(StoppedError, match=r"checkpoint-2 is there") as error:
+            train(config(firm, tiny, tmp_path / "out"), shrunk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert "\n" not in str(error.value)
+    assert last_checkpoint(str(tmp_path / "out")) == str(tmp_path / "out" / "checkpoint-2")
+
+
 def test_a_damaged_row_is_named_in_one_line_from_a_worker_too(tiny: str, tmp_path: Path) -> None:
     out = outputs.firm_gen(tmp_path / "gen")
     (tar,) = (out / "shards").glob("*.tar")
