@@ -1,0 +1,140 @@
+"""The trainer's own steps on real backbones: one of SFT on both, updates of RL with reference images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training import tiny_models
+from tests.training.tiny_models import pixels
+from toyworld.render import render
+from toyworld.world import Picture, Thing
+from training.backbone import Backbone, Policy, Prompt
+from training.backbones import qwen_image_edit, sd3
+from training.backbones.lora import LoRAConfig
+from training.config import Optimiser, RLConfig
+from training.data import Example
+from training.optimising import Stepper, Weights
+from training.processes import joined
+from training.rl import Group, rl_loss, rollouts, weighed
+from training.sft import sft_losses
+
+ICCOT = "<out_caption>A blue star on grass.</out_caption><relation_1>The grass is from image_1.</relation_1>"
+SMALL: dict[str, Any] = {"width": 32, "height": 32}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def qwen_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.save_qwen_image_edit(tmp_path_factory.mktemp("qwen"))
+
+
+def qwen(weights: Path, **changes: Any) -> qwen_image_edit.QwenImageEdit:
+    torch.manual_seed(1)
+    settings = {**SMALL, "reference_side": 32, "condition_side": 64, "reasoning_tokens": 12, **changes}
+    config = qwen_image_edit.QwenImageEditConfig(
+        weights=str(weights), lora=LoRAConfig(rank=16, alpha=64), text_lora=LoRAConfig(rank=16, alpha=64), **settings
+    )
+    return qwen_image_edit.open_backbone(config)
+
+
+def star(colour: str) -> Tensor:
+    return pixels(render(Picture((Thing("star", colour, "big", "middle", 1),), "grass", "clear", 1), 64))
+
+
+def example(number: int, references: int) -> Example:
+    images = tuple(star(colour) for colour in ("red", "yellow")[:references])
+    placeholders = "".join(f"<image_{i}> " for i, _ in enumerate(images, 1))
+    asked = Prompt(f"sample-{number}", f"{placeholders}Make the star blue.", images)
+    return Example(asked, (ICCOT if references else "",), star("blue"), {"instruction": "Make the star blue."})
+
+
+def trained(backbone: Backbone, policy: Policy) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in backbone.trained(policy)}
+
+
+def test_a_step_of_sft_moves_what_draws_and_what_writes(qwen_weights: Path) -> None:
+    backbone = qwen(qwen_weights)
+    batch = [example(1, 1), example(2, 2), example(3, 1)]
+    generator = torch.Generator().manual_seed(0)
+    before = trained(backbone, "both")
+    with joined() as processes:
+        stepper = Stepper(list(backbone.trained("both")), Optimiser(lr=1e-3, warmup=0), 1)
+        ce, mse = sft_losses(backbone, batch, [ICCOT, "", ICCOT], generator)
+        assert ce > 1 and mse > 0.1
+        assert stepper.step(ce + mse, 0, processes) > 0
+    after = trained(backbone, "both")
+    for part in ("transformer.", "text_encoder."):
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part
+
+
+def test_a_step_of_sft_on_sd3(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = sd3.SD3Config(weights=str(tiny_models.save_sd3(tmp_path)), text_tokens=32, **SMALL)
+    backbone = sd3.open_backbone(config)
+    before = trained(backbone, "image")
+    with joined() as processes:
+        stepper = Stepper(list(backbone.trained("image")), Optimiser(lr=1e-3, warmup=0), 1)
+        ce, mse = sft_losses(backbone, [example(1, 0), example(2, 0)], ["", ""], torch.Generator().manual_seed(0))
+        assert ce == 0 and mse > 0.1
+        stepper.step(ce + mse, 0, processes)
+    assert any(not torch.equal(value, before[name]) for name, value in trained(backbone, "image").items())
+
+
+class Update:
+    """Updates of RL with a reward that any image has: how blue it is."""
+
+    def __init__(self, backbone: Backbone, **changes: Any) -> None:
+        optimiser = Optimiser(lr=2e-2, warmup=0, cosine=False)
+        settings = {"group": 6, "rollout_steps": 3, "kl": 0.0, "informative": False, **changes}
+        self.config = RLConfig(data="", out="", steps=1, optimiser=optimiser, **settings)
+        self.backbone = backbone
+        named = list(backbone.trained(self.config.policy))
+        self.stepper, self.old, self.reference = Stepper(named, optimiser, 99), Weights(named), Weights(named)
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, batch: list[Example]) -> tuple[Group, float]:
+        group = rollouts(self.backbone, batch, self.config, self.generator, self.old)
+        images = self.backbone.decode(group.x)
+        rewards = (images[:, 2] - images[:, 0]).mean((1, 2)).numpy()
+        advantages, weights, _ = weighed(rewards, self.config)
+        with joined() as processes:
+            loss = rl_loss(
+                self.backbone, group, advantages, weights, self.config, self.generator, self.old, self.reference
+            )
+            assert torch.isfinite(loss) and self.stepper.step(loss, 0, processes) > 0
+        self.old.follow(0.0)
+        return group, float(np.mean(rewards))
+
+
+@pytest.mark.parametrize("algo", ["nft", "flow_grpo"])
+def test_an_update_of_both_policies_with_references(qwen_weights: Path, algo: str) -> None:
+    backbone = qwen(qwen_weights)
+    before = trained(backbone, "both")
+    update = Update(backbone, policy="both", algo=algo, rid=True)
+    batch = [example(1, 1), example(2, 2)]
+    group, _ = update(batch)
+    assert group.x.shape == (12, *backbone.latent_shape)
+    assert len(set(group.reasonings[:6])) > 1, "each rollout reasons for itself"
+    after = trained(backbone, "both")
+    for part in ("transformer.", "text_encoder."):
+        assert any(not torch.equal(before[name], after[name]) for name in before if name.startswith(part)), part
+
+
+def test_updates_raise_the_reward(qwen_weights: Path) -> None:
+    update = Update(qwen(qwen_weights), policy="image", algo="nft", rid=False)
+    rewards = [update([example(1, 1)])[1] for _ in range(16)]
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.005, rewards
