@@ -67,6 +67,7 @@ class Run(Strict):
         save, log, evaluate: every so many steps.
         eval_samples: how many held-out samples are evaluated.
         eval_steps: flow steps of an evaluation's images.
+        shift: of times towards noise, in training and in sampling (`training.flow.shifted`).
     """
 
     data: str

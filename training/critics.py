@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InputError
-from toyworld import small_oracle
+from toyworld import small_edits, small_oracle
 from training.data import Example
 
 Scores = NDArray[np.float64]
@@ -37,7 +37,7 @@ def drawn_edit_scores(examples: Sequence[Example], images: NDArray[np.uint8]) ->
     targets = [_pixels(one.target, images.shape[1]) for one in examples]
     were, meant = small_oracle.read(sources), small_oracle.read(targets)
     scores = [
-        small_oracle.edit_scores(source, image, before, after)
+        small_edits.edit_scores(source, image, before, after)
         for source, image, before, after in zip(sources, images, were, meant, strict=True)
     ]
     return np.array([one[0] for one in scores]), np.array([one[1] for one in scores])

@@ -25,6 +25,8 @@ from training.data import Example
 from training.truth import as_bytes, out_caption
 
 Scores = NDArray[np.float64]
+PATIENCE = 120.0
+"""Seconds for which a reward server that is busy or gone is asked again."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class ByServer:
             raise InputError(f"reward.token_env: {reward.token_env} is not set")
         assert reward.url is not None
         self._kind, self._url = reward.kind, reward.url
-        self._client = RewardClient(reward.url, reward=reward.kind, token=token, patience=120.0)
+        self._client = RewardClient(reward.url, reward=reward.kind, token=token, patience=PATIENCE)
 
     def __call__(self, rollouts: Rollouts) -> Scores:
         images = [Image.fromarray(one) for one in as_bytes(rollouts.images)]

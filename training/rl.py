@@ -2,8 +2,8 @@
 
 For each prompt a group of rollouts: each samples an IC-CoT (its own under reasoning-induced diversity, or one for the
 group) and draws an image from it; the reward compares the image with *that rollout's own* out_caption, or is a
-critic's; advantages within the group weigh the update. `nft` contrasts re-noised rollouts (DiffusionNFT, FIRM's algorithm),
-`flow_grpo` clips the ratio of SDE steps (Re-Align's). Both are in `training.flow`.
+critic's; advantages within the group weigh the update. `nft` contrasts re-noised rollouts (DiffusionNFT, FIRM's
+algorithm), `flow_grpo` clips the ratio of SDE steps (Re-Align's). Both are in `training.flow`.
 """
 
 from __future__ import annotations

@@ -89,7 +89,11 @@ class SFTRun:
             with clock.waiting():
                 epoch, batch = next(batches)
             ce, mse = sft_losses(
-                self.backbone, batch, [chosen(one, epoch, config) for one in self._shown(batch)], self.generator
+                self.backbone,
+                batch,
+                [chosen(one, epoch, config) for one in self._shown(batch)],
+                self.generator,
+                config.shift,
             )
             loss = config.ce_weight * ce + config.mse_weight * mse
             running.refuse_nan(loss, self.step + 1)
@@ -156,12 +160,12 @@ class SFTRun:
 
 
 def sft_losses(
-    backbone: Backbone, batch: list[Example], reasonings: list[str], generator: torch.Generator
+    backbone: Backbone, batch: list[Example], reasonings: list[str], generator: torch.Generator, shift: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """(L_cot, L_img) of a batch; L_cot is 0 where the backbone trains no text or nothing is said."""
     context = backbone.encode([one.prompt for one in batch], reasonings)
     x0 = backbone.latents([one.target for one in batch])
-    t = flow.logit_normal_times(len(batch), generator).to(x0.device)
+    t = flow.logit_normal_times(len(batch), generator, shift=shift).to(x0.device)
     noise = torch.randn(x0.shape, generator=generator).to(x0.device)
     velocity = backbone.velocity(flow.interpolate(x0, noise, t), t, context)
     return cross_entropy(context, x0), flow.flow_matching_loss(velocity.float(), x0.float(), noise.float())

@@ -5,10 +5,9 @@ for understanding (references and text) and one for generation (the noisy image)
 2505.14683, section 2). Text is causal, references see each other, image tokens see everything, and nothing sees image
 tokens: so keys and values of the context are computed once and serve every step of the flow, and each rollout.
 
-Images are pixels in [-1, 1], patch by patch. A patch holds more numbers than a token is wide, so neither noise nor fine
-detail would fit through one. The network therefore gives what is left beside the best linear guess at the clean image,
-`x̂_0 = c_skip x_t + c_out F` (EDM's preconditioning, arXiv 2206.00364, section 5, for this path): all of x_0 where all is
-noise, little where little is. The velocity is `(x_t - x̂_0) / t`.
+Images are pixels in [-1, 1], patch by patch. The network predicts the clean image, from which the velocity follows:
+`v = (x_t - x̂_0) / t`. A patch holds more numbers than a token is wide, so noise would not fit through one, while
+drawings do (arXiv 2511.13720).
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from schemas.errors import InputError
 from training.backbone import Context, Policy, Prompt
 from training.backbones.words import END, PAD, Words
 
-_SPREAD = 0.5
-"""Standard deviation of pixels about the mean of all data: EDM's sigma_data."""
+_LEAST_TIME = 0.1
+"""Below this time the velocity is that of this time: over less, x_t - x̂_0 would blow up what no patch can hold."""
 
 
 class ToyConfig(BaseModel):
@@ -120,7 +119,8 @@ class ToyBackbone(nn.Module):
         for block, keys in zip(self._each, read.keys, strict=True):
             tokens = block.draw(tokens, keys, sees)
         out = self.image_out(self.image_norm(tokens)).transpose(1, 2)
-        return _velocity(x, F.fold(out, config.side, config.patch, stride=config.patch), t[:, None, None, None])
+        clean = F.fold(out, config.side, config.patch, stride=config.patch)
+        return (x - clean) / t.clamp(min=_LEAST_TIME)[:, None, None, None]
 
     @torch.no_grad()
     def reason(self, prompts: Sequence[Prompt], *, temperature: float, generator: torch.Generator) -> list[str]:
@@ -295,15 +295,6 @@ def _initialised(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
-
-
-def _velocity(x: Tensor, residual: Tensor, t: Tensor) -> Tensor:
-    """(x_t - c_skip x_t - c_out F) / t, written out so that it is exact down to t = 0.
-
-    c_skip = (1 - t) σ² / s, c_out = t σ / sqrt(s), s = (1 - t)² σ² + t².
-    """
-    variance = ((1 - t) * _SPREAD) ** 2 + t**2
-    return x * (t - (1 - t) * _SPREAD**2) / variance - residual * _SPREAD / variance.sqrt()
 
 
 def _patches(x: Tensor, side: int) -> Tensor:

@@ -1,0 +1,255 @@
+"""RL: rollouts, what is trained on them, every algorithm and policy, and servers that go away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.errors import InputError, StoppedError
+from tests.servers.reward_server import serving
+from tests.training.conftest import metrics, rl_config
+from training import checkpoint, flow, running
+from training.backbones.toy import ToyBackbone
+from training.config import Reward, RLConfig
+from training.data import Batches, Example, reader_of
+from training.optimising import Weights
+from training.rewarding import ByServer, Drawn, Rollouts, rewarding
+from training.rl import Group, rl_loss, rollouts, train, weighed
+from training.sft import length_of
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture
+def config(toy_data: str, sft_run: str, tmp_path: Path) -> RLConfig:
+    return rl_config(toy_data, sft_run, tmp_path / "rl")
+
+
+@pytest.fixture
+def backbone(config: RLConfig) -> ToyBackbone:
+    return running.toy_backbone(config, lambda: iter(()))
+
+
+@pytest.fixture
+def batch(config: RLConfig) -> list[Example]:
+    reader = reader_of(config.data, "rl", config.held_out, side=16, seed=0)
+    return next(iter(Batches(reader, config.batch, length_of)))[1]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def old_of(backbone: ToyBackbone) -> Weights:
+    return Weights(list(backbone.trained("image")))
+
+
+def test_with_rid_each_rollout_reasons_for_itself_and_without_a_group_shares_one(
+    backbone: ToyBackbone, batch: list[Example], config: RLConfig
+) -> None:
+    own = rollouts(backbone, batch, config, seeded(), old_of(backbone))
+    assert len(own.reasonings) == config.batch * config.group == len(own.x)
+    assert len(set(own.reasonings[: config.group])) > 1
+    shared = rollouts(backbone, batch, config.model_copy(update={"rid": False}), seeded(), old_of(backbone))
+    for at in range(0, len(shared.reasonings), config.group):
+        assert len(set(shared.reasonings[at : at + config.group])) == 1
+        assert not torch.equal(shared.x[at], shared.x[at + 1]), "the noise is each one's own"
+    assert [one.prompt.id for one in own.examples[: config.group]] == [batch[0].prompt.id] * config.group
+
+
+def test_advantages_are_of_groups_and_failed_rollouts_train_nothing(config: RLConfig) -> None:
+    rewards = np.array([0.1, 0.2, 0.3, 0.5, 0.5, np.nan])
+    advantages, weights, statistics = weighed(rewards, config)
+    assert advantages[:3].sum() == pytest.approx(0) and advantages[0] < 0 < advantages[2]
+    assert advantages[3:].tolist() == [0, 0, 0] and weights.tolist() == [1, 1, 1, 1, 1, 0]
+    assert statistics is not None and statistics.zero_std_ratio == 0.5
+    _, telling, _ = weighed(rewards, config.model_copy(update={"informative": True}))
+    assert telling.tolist() == [1, 1, 1, 0, 0, 0]
+    _, all_, _ = weighed(np.full(6, 0.5), config.model_copy(update={"informative": True}))
+    assert all_.tolist() == [1] * 6, "where no group tells anything, all are trained on"
+    assert weighed(np.full(6, np.nan), config)[1].tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("algo", ["nft", "flow_grpo"])
+@pytest.mark.parametrize("policy", ["image", "text", "both"])
+def test_an_update_moves_its_policy_and_nothing_else(
+    toy_data: str, sft_run: str, tmp_path: Path, algo: str, policy: str
+) -> None:
+    config = rl_config(toy_data, sft_run, tmp_path / "rl", algo=algo, policy=policy, steps=1)
+    train(config, quiet)
+    before, after = checkpoint.load_init(sft_run)["best"], checkpoint.load_init(config.out)["weights"]
+    backbone = running.toy_backbone(config, lambda: iter(()))
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved and moved <= {name for name, _ in backbone.trained(policy)}  # type: ignore[arg-type]
+    lines = metrics(config.out)
+    assert [line["step"] for line in lines] == [0, 1, 1], "before the first update, and at the end"
+    assert all(key in lines[0] for key in ("eval_reward", "eval_truth", "pixel_mse", "out_caption_accuracy"))
+    figures = lines[1]
+    assert figures["group_std"] >= 0 and 0 <= figures["zero_std_ratio"] <= 1 and figures["trained_share"] > 0
+
+
+def corner(backbone: ToyBackbone, group: Group) -> Any:
+    return backbone.decode(group.x)[:, :, :4, :4].mean((1, 2, 3)).double().numpy()
+
+
+def test_what_was_rewarded_becomes_likelier(backbone: ToyBackbone, batch: list[Example], config: RLConfig) -> None:
+    """A reward for a bright corner: after some updates on one batch it is brighter; the reverse makes it darker."""
+    bright = {}
+    for sign in (1, -1):
+        backbone = running.toy_backbone(config, lambda: iter(()))
+        now = config.model_copy(update={"group": 16, "kl": 0.0})
+        named = list(backbone.trained("image"))
+        old, reference = Weights(named), Weights(named)
+        optimiser = torch.optim.Adam([one for _, one in named], lr=3e-3)
+        generator = seeded()
+        for _ in range(12):
+            group = rollouts(backbone, batch, now, generator, old)
+            advantages, weights, _ = weighed(sign * corner(backbone, group), now)
+            loss = rl_loss(backbone, group, advantages, weights, now, generator, old, reference)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            old.follow(0.0)
+        bright[sign] = float(corner(backbone, rollouts(backbone, batch, now, seeded(5), old)).mean())
+    assert bright[1] > bright[-1] + 0.02
+
+
+def test_steps_and_words_that_were_rewarded_become_likelier(
+    backbone: ToyBackbone, batch: list[Example], config: RLConfig
+) -> None:
+    now = config.model_copy(update={"algo": "flow_grpo", "policy": "both", "clip": 10.0, "text_clip": 10.0, "kl": 0.0})
+    named = list(backbone.trained("both"))
+    old, reference = Weights(named), Weights(named)
+    group = rollouts(backbone, batch, now, seeded(), old)
+    good = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+
+    def preference() -> tuple[float, float]:
+        """By how much the good ones are likelier: their steps, their words."""
+        with torch.no_grad():
+            context = backbone.encode(group.prompts, group.reasonings)
+            assert context.logp is not None and context.tokens is not None
+            words = (context.logp * context.tokens).sum(1) / context.tokens.sum(1)
+            steps = torch.zeros(len(good))
+            for x, to, begin, end, _ in group.path:
+                velocity = backbone.velocity(x, x.new_full((len(x),), begin), context)
+                steps = steps + flow.sde_step(x, velocity, begin, end, level=now.level, to=to).logp
+        return float((steps * good).mean()), float((words * good).mean())
+
+    before = preference()
+    optimiser = torch.optim.SGD([one for _, one in named], lr=0.05)
+    for _ in range(4):
+        loss = rl_loss(backbone, group, good.numpy(), np.ones(6), now, seeded(), old, reference)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    after = preference()
+    assert after[0] > before[0] and after[1] > before[1]
+
+
+def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    whole = rl_config(toy_data, sft_run, tmp_path / "whole", steps=3)
+    broken = rl_config(toy_data, sft_run, tmp_path / "broken", steps=3)
+    train(whole, quiet)
+
+    def stops(line: str) -> None:
+        if line.startswith("step 3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, stops)
+    train(broken, quiet)
+    one, other = checkpoint.load_init(whole.out), checkpoint.load_init(broken.out)
+    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    assert one["generators"].equal(other["generators"])
+
+
+def test_rl_begins_somewhere(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    nothing = rl_config(toy_data, sft_run, tmp_path / "o").model_copy(update={"init": None})
+    with pytest.raises(InputError, match="init: is missing"):
+        train(nothing, quiet)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        train(nothing.model_copy(update={"init": str(tmp_path)}), quiet)
+
+
+class TestRewards:
+    @pytest.fixture
+    def group(self, batch: list[Example]) -> Rollouts:
+        images = torch.stack([one.target for one in batch]).float() / 255
+        return Rollouts(batch, [one.reasonings[0] for one in batch], images)
+
+    def test_the_surrogate_takes_each_rollouts_own_caption(self, group: Rollouts) -> None:
+        surrogate = rewarding([Reward(kind="clip_surrogate")])
+        found = surrogate(group)
+        assert np.isfinite(found).all() and (np.abs(found) <= 1).all()
+        other = Rollouts(group.examples, group.reasonings[::-1], group.images)
+        exchanged = surrogate(other)
+        assert np.isnan(exchanged).any() or not np.allclose(exchanged, found)
+        broken = Rollouts(group.examples, ["no tags at <all>", group.reasonings[1]], group.images)
+        assert np.isnan(surrogate(broken)).tolist() == [True, False]
+
+    def test_rewards_are_summed_by_weight(self, group: Rollouts) -> None:
+        one = rewarding([Reward(kind="qma")])(group)
+        both = rewarding([Reward(kind="qma", weight=2.0), Reward(kind="clip_surrogate", weight=0.5)])(group)
+        surrogate = rewarding([Reward(kind="clip_surrogate")])(group)
+        assert np.allclose(both, 2 * one + 0.5 * surrogate)
+
+    def test_critics_of_edits_refuse_what_is_none(self, batch: list[Example], group: Rollouts) -> None:
+        edits = [one.record["references"][0]["role"] == "base" for one in batch]
+        if all(edits):
+            pytest.skip("only edits were drawn")
+        with pytest.raises(InputError, match="is no edit; leave its task out"):
+            rewarding([Reward(kind="cme")])(group)
+
+    def test_a_server_is_asked_for_what_it_serves_alone(self) -> None:
+        with pytest.raises(InputError, match="weighted_sum is not served"):
+            rewarding([Reward(kind="weighted_sum", url="http://127.0.0.1:9")])
+        with pytest.raises(InputError, match=r"reward.token_env: NOBODYS_TOKEN is not set"):
+            rewarding([Reward(kind="cme", url="http://127.0.0.1:9", token_env="NOBODYS_TOKEN")])
+
+
+def test_a_server_gives_what_is_given_in_process(batch: list[Example], reward_server: str) -> None:
+    images = torch.stack([one.target for one in batch]).float() / 255
+    group = Rollouts(batch, [batch[0].reasonings[0], "nothing that parses <"], images)
+    found = rewarding([Reward(kind="clip_surrogate", url=reward_server)])(group)
+    assert np.allclose(found, rewarding([Reward(kind="clip_surrogate")])(group), atol=1e-3, equal_nan=True)
+    assert np.isnan(found).tolist() == [False, True]
+
+
+def test_a_reward_server_that_is_gone_stops_the_run_and_the_last_checkpoint_stays(
+    toy_data: str, sft_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.rewarding.PATIENCE", 0.1)
+    config = rl_config(toy_data, sft_run, tmp_path / "rl", steps=3)
+    real, calls = "training.rewarding.Drawn.__call__", []
+
+    def breaks(self: Drawn, rollouts: Rollouts) -> Any:
+        calls.append(1)
+        if len(calls) < 3:  # evaluated, updated, and then the server goes
+            return original(self, rollouts)
+        return ByServer(Reward(kind="qma", url="http://127.0.0.1:9"))(rollouts)
+
+    original = Drawn.__call__
+    monkeypatch.setattr(real, breaks)
+    with pytest.raises(StoppedError, match=r"127.0.0.1:9.*mend it and run the same command to go on") as error:
+        train(config, quiet)
+    assert "\n" not in str(error.value)
+    assert checkpoint.last(config.out) == str(tmp_path / "rl" / "checkpoints" / "step-00000001.pt")
+    monkeypatch.setattr(real, original)
+    train(config, quiet)
+    whole = rl_config(toy_data, sft_run, tmp_path / "whole", steps=3)
+    train(whole, quiet)
+    one, other = checkpoint.load_init(config.out), checkpoint.load_init(whole.out)
+    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+
+
+@pytest.fixture
+def reward_server() -> Iterator[str]:
+    with serving(reward={"kind": "clip_surrogate"}, clip={"weights": "toy", "device": "cpu"}) as server:
+        yield server.url

@@ -1,0 +1,270 @@
+"""SFT: what it learns from, that it goes on bit for bit, and that whatever ends it is one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from schemas.errors import InputError, StoppedError
+from schemas.iccot import ICCoT
+from tests.training.conftest import ROOT, TINY, made, metrics, sft_config
+from training import checkpoint
+from training.config import HeldOut
+from training.data import Batches, reader_of
+from training.sft import chosen, free_form, length_of, train
+
+HELD_OUT = HeldOut.model_validate(TINY["held_out"])
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def weights(out: Path | str) -> dict[str, torch.Tensor]:
+    address = checkpoint.last(str(out))
+    assert address is not None
+    found = checkpoint.load(address)
+    return {**found["weights"], **{f"best {name}": value for name, value in found["best"].items()}}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_parts_of_the_data_are_disjoint_and_together_all(toy_data: str) -> None:
+    parts = [
+        [one.id for one in reader_of(toy_data, part, HELD_OUT, side=16, seed=3)]  # type: ignore[arg-type]
+        for part in ("sft", "rl", "test")
+    ]
+    assert all(parts) and len(set().union(*parts)) == sum(map(len, parts))
+    everything = [one.id for one in reader_of(toy_data, "sft", HeldOut(rl=0, test=0), side=16, seed=3)]
+    assert set(everything) == set().union(*parts)
+
+
+def test_splits_of_the_output_come_before_shares(tmp_path: Path) -> None:
+    out = made(tmp_path, samples=30, splits={"train": 0.6, "rl": 0.2, "test": 0.2})
+    for part, split in (("sft", "train"), ("rl", "rl"), ("test", "test")):
+        reader = reader_of(out, part, HELD_OUT, side=16, seed=None)  # type: ignore[arg-type]
+        assert {one.json["split"] for one in reader} == {split}
+
+
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@given(st.integers(1, 5), st.integers(0, 11), st.booleans())
+def test_batches_give_each_sample_once_an_epoch_and_resume_anywhere(
+    toy_data: str, size: int, taken: int, keep: bool
+) -> None:
+    def fresh() -> Batches:
+        return Batches(reader_of(toy_data, "sft", HELD_OUT, side=16, seed=3), size, length_of, keep=keep)
+
+    batches, per_epoch = iter(fresh()), fresh().reader.samples // size
+    given_ = [next(batches) for _ in range(per_epoch + 3)]
+    first = [one.prompt.id for epoch, batch in given_ if epoch == 0 for one in batch]
+    assert len(first) == len(set(first)) == per_epoch * size
+    begun = fresh()
+    running = iter(begun)
+    for _ in range(min(taken, per_epoch + 2)):
+        next(running)
+    again = fresh()
+    again.load_state_dict(begun.state_dict())
+    epoch, batch = next(iter(again))
+    wanted = given_[min(taken, per_epoch + 2)]
+    assert (epoch, [one.prompt.id for one in batch]) == (wanted[0], [one.prompt.id for one in wanted[1]])
+
+
+def test_decoding_ahead_or_keeping_changes_nothing(toy_data: str) -> None:
+    def run(**more: Any) -> list[str]:
+        batches = iter(Batches(reader_of(toy_data, "sft", HELD_OUT, side=16, seed=3), 4, length_of, **more))
+        return [one.prompt.id for _ in range(9) for one in next(batches)[1]]
+
+    assert run() == run(keep=True) == run(workers=1)
+
+
+def test_every_reasoning_is_used_in_turn(toy_data: str, tmp_path: Path) -> None:
+    batches = Batches(reader_of(toy_data, "sft", HELD_OUT, side=16, seed=3), 4, length_of)
+    one = next(example for _, batch in batches for example in batch if len(set(example.reasonings)) > 1)
+    config = sft_config(toy_data, tmp_path)
+    assert {chosen(one, epoch, config) for epoch in range(2)} == set(one.reasonings)
+    first = config.model_copy(update={"reasonings": "first"})
+    assert {chosen(one, epoch, first) for epoch in range(4)} == {one.reasonings[0]}
+    assert chosen(None, 0, config) == "" == chosen(one, 0, config.model_copy(update={"form": "none"}))
+    free = chosen(one, 0, first.model_copy(update={"form": "free"}))
+    count = len(one.prompt.images)
+    assert free == free_form(one.reasonings[0], count) and "<" not in free
+    assert ICCoT.parse(one.reasonings[0], count).out_caption.rstrip(".") in free
+
+
+def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(sft_config(toy_data, out, steps=30, optimiser={"lr": 5e-3, "warmup": 2}, evaluate=15, save=10), quiet)
+    lines = metrics(out)
+    losses = [line for line in lines if "ce" in line]
+    assert [line["step"] for line in losses] == list(range(1, 31))
+    assert losses[-1]["ce"] < 0.7 * losses[0]["ce"]
+    evaluated = [line for line in lines if "out_caption_accuracy" in line]
+    assert [line["step"] for line in evaluated] == [15, 30]
+    assert all(0 <= line["eval_truth"] <= 1 and line["pixel_mse"] > 0 for line in evaluated)
+    assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["step-00000020.pt", "step-00000030.pt"]
+    grid = Image.open(out / "grids" / "step-00000030.png")
+    assert grid.width > 4 * 16 and len(set(grid.convert("RGB").getdata())) > 10
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, tmp_path: Path, keep: bool) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(sft_config(toy_data, whole, steps=8, save=4, evaluate=8, keep_decoded=keep), quiet)
+
+    def stops(line: str) -> None:
+        if line.startswith("step 6"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, keep_decoded=keep), stops)
+    assert checkpoint.last(str(broken)) == str(broken / "checkpoints" / "step-00000004.pt")
+    train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, keep_decoded=keep), quiet)
+    assert same(weights(broken), weights(whole))
+    assert [line["step"] for line in metrics(broken)] == [line["step"] for line in metrics(whole)]
+
+
+def command(config: Path, *settings_: str) -> list[str]:
+    words = [sys.executable, "-m", "cli.main", "train", "sft", str(config)]
+    return [*words, *(part for one in settings_ for part in ("--set", one))]
+
+
+def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(toy_data: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(sft_config(toy_data, tmp_path / "broken", steps=24, save=2, evaluate=100).model_dump_json())
+    running = subprocess.Popen(command(path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    folder = tmp_path / "broken" / "checkpoints"
+    while running.poll() is None and not list(folder.glob("step-*04.pt")):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -9, running.stdout.read() if running.stdout else ""
+    done = subprocess.run(command(path), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "goes on from" in done.stdout, done.stderr
+    train(sft_config(toy_data, tmp_path / "whole", steps=24, save=2, evaluate=100), quiet)
+    assert same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
+
+
+def test_two_processes_train_one_model(toy_data: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(sft_config(toy_data, tmp_path / "two", steps=3, evaluate=3, save=3).model_dump_json())
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    words = [*torchrun, "--standalone", "-m", "cli.main", "train", "sft", str(path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in metrics(tmp_path / "two")] == [1, 2, 3, 3], "one of them writes"
+    assert weights(tmp_path / "two")
+    with pytest.raises(InputError, match=r"was made with processes = 2, not 1"):
+        train(sft_config(toy_data, tmp_path / "two", steps=6), quiet)
+
+
+def refused(line: str, work: Callable[[], None]) -> None:
+    with pytest.raises(InputError, match=line) as error:
+        work()
+    assert "\n" not in str(error.value)
+
+
+def test_bad_data_is_one_line(toy_data: str, tmp_path: Path) -> None:
+    refused(
+        r"nowhere/run.json: there is no such file",
+        lambda: train(sft_config(str(tmp_path / "nowhere"), tmp_path / "o"), quiet),
+    )
+    refused(
+        r"batch: 400 a process, and there are \d+ samples",
+        lambda: train(sft_config(toy_data, tmp_path / "o", batch=400), quiet),
+    )
+    everything = {"rl": 0.5, "test": 0.4999999}
+    refused("no sample for sft", lambda: train(sft_config(toy_data, tmp_path / "o", held_out=everything), quiet))
+    assert not (tmp_path / "o").exists()
+
+
+def test_data_without_reasonings_is_named(tmp_path: Path) -> None:
+    offline = {"provider": "offline"}
+    tree = {
+        "dataset": "firm-edit",
+        "pairs": "toyworld",
+        "samples": 6,
+        "models": {"describer": offline, "judge": offline},
+    }
+    out = _firm(tmp_path, tree)
+    config = sft_config(out, tmp_path / "o", batch=1, held_out={"rl": 0, "test": 0.3})
+    refused("has no reasonings: give `data` an output of `plumbline realign`", lambda: train(config, quiet))
+
+
+def _firm(folder: Path, tree: dict[str, Any]) -> str:
+    import json
+
+    from cli.making import make
+    from pipelines.config import load
+    from pipelines.shares import Share
+
+    path = folder / "firm.yaml"
+    path.write_text(json.dumps({**tree, "ledger": str(folder / "ledger")}))
+    make(load(str(path), []), str(path), str(folder / "out"), Share(), 1, None, [], [])
+    return str(folder / "out")
+
+
+def test_a_checkpoint_of_another_configuration_is_named_and_kept(sft_run: str, toy_data: str) -> None:
+    before = weights(sft_run)
+    refused(
+        r"was made with optimiser.lr = 0.001, not 0.5",
+        lambda: train(sft_config(toy_data, Path(sft_run), optimiser={"lr": 0.5}), quiet),
+    )
+    refused(r"holds a run already", lambda: train(sft_config(toy_data, Path(sft_run), resume=False), quiet))
+    refused(
+        r"init: .* has backbone.width = 32, not 48",
+        lambda: train(
+            sft_config(toy_data, Path(sft_run + "2"), init=sft_run, backbone={**TINY["backbone"], "width": 48}), quiet
+        ),
+    )
+    assert same(weights(sft_run), before)
+
+
+def test_a_loss_that_is_no_number_stops_and_the_last_checkpoint_stays(toy_data: str, tmp_path: Path) -> None:
+    config = sft_config(
+        toy_data, tmp_path / "o", steps=40, save=1, evaluate=100, optimiser={"lr": 1e6, "warmup": 0, "clip": 1e12}
+    )
+    with pytest.raises(
+        StoppedError, match=r"the loss of step \d+ is (nan|inf); the last checkpoint is .*; lower optimiser.lr"
+    ) as error:
+        train(config, quiet)
+    assert "\n" not in str(error.value)
+    assert weights(tmp_path / "o")
+
+
+def test_out_of_memory_is_one_line(toy_data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr("training.sft.sft_losses", no_room)
+    with pytest.raises(StoppedError, match=r"out of memory; no checkpoint had been made; make batch smaller"):
+        train(sft_config(toy_data, tmp_path / "o"), quiet)
+
+
+def test_a_damaged_checkpoint_is_named(sft_run: str, toy_data: str, tmp_path: Path) -> None:
+    import shutil
+
+    own = tmp_path / "own"
+    shutil.copytree(sft_run, own)
+    address = checkpoint.last(str(own))
+    assert address is not None
+    Path(address).write_bytes(Path(address).read_bytes()[:1000])
+    refused(
+        r"is no checkpoint \(.*\); delete it to go on from the one before",
+        lambda: train(sft_config(toy_data, own), quiet),
+    )
+    Path(address).unlink()
+    train(sft_config(toy_data, own), quiet)
+    assert same(weights(own), weights(sft_run))
