@@ -37,7 +37,6 @@ def open_tiny(weights: Path) -> Iterator[Open]:
     torch.set_num_threads(1)
 
     def opened(**changes: Any) -> QwenImageEdit:
-        torch.manual_seed(1)
         sizes = {"width": 32, "height": 32, "reference_side": 32, "condition_side": 64, "reasoning_tokens": 48}
         return open_backbone(QwenImageEditConfig(**{"weights": str(weights), **sizes, **changes}))
 

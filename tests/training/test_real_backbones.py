@@ -43,7 +43,6 @@ def qwen_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def qwen(weights: Path, **changes: Any) -> qwen_image_edit.QwenImageEdit:
-    torch.manual_seed(1)
     settings = {**SMALL, "reference_side": 32, "condition_side": 64, "reasoning_tokens": 12, **changes}
     config = qwen_image_edit.QwenImageEditConfig(
         weights=str(weights), lora=LoRAConfig(rank=16, alpha=64), text_lora=LoRAConfig(rank=16, alpha=64), **settings
@@ -82,7 +81,6 @@ def test_a_step_of_sft_moves_what_draws_and_what_writes(qwen_weights: Path) -> N
 
 
 def test_a_step_of_sft_on_sd3(tmp_path: Path) -> None:
-    torch.manual_seed(1)
     config = sd3.SD3Config(weights=str(tiny_models.save_sd3(tmp_path)), text_tokens=32, **SMALL)
     backbone = sd3.open_backbone(config)
     before = trained(backbone, "image")
@@ -136,5 +134,5 @@ def test_an_update_of_both_policies_with_references(qwen_weights: Path, algo: st
 
 def test_updates_raise_the_reward(qwen_weights: Path) -> None:
     update = Update(qwen(qwen_weights), policy="image", algo="nft", rid=False)
-    rewards = [update([example(1, 1)])[1] for _ in range(16)]
+    rewards = [update([example(1, 1)])[1] for _ in range(12)]
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.005, rewards

@@ -36,7 +36,6 @@ def open_tiny(weights: Path) -> Iterator[Open]:
     torch.set_num_threads(1)
 
     def opened(**changes: Any) -> SD3:
-        torch.manual_seed(1)
         return open_backbone(
             SD3Config(**{"weights": str(weights), "width": 32, "height": 32, "text_tokens": 64, **changes})
         )

@@ -54,8 +54,12 @@ class QwenImageEditConfig(Record):
     text_lora: LoRAConfig | None = None
     gradient_checkpointing: bool = True
     reasoning_tokens: Annotated[int, Field(ge=1)] = 512
-    device: str = "auto"
     precision: Precision = "auto"
+
+    @property
+    def side(self) -> int:
+        """Images need not be read larger than this: enough for references of 2:1."""
+        return max(self.width, self.height, round(1.5 * self.reference_side))
 
 
 @dataclass(frozen=True)
@@ -83,16 +87,21 @@ class _Encoded:
     seen: _Seen
 
 
-def open_backbone(config: QwenImageEditConfig) -> QwenImageEdit:
+def open_backbone(config: QwenImageEditConfig, *, device: str = "auto", seed: int = 0) -> QwenImageEdit:
     """The backbone of `config`, ready to train.
+
+    Args:
+        device: see `filters.devices.device_of`.
+        seed: of LoRA's first weights, so that every process begins with the same.
 
     Raises:
         InputError: weights that cannot be opened, or sizes or layers that they do not have.
     """
-    pipeline = pipeline_of(config.weights, (_ONE, _MANY), config.device, config.precision)
+    pipeline = pipeline_of(config.weights, (_ONE, _MANY), device, config.precision)
     check_size(config.width, config.height, pipeline.vae_scale_factor * 2)
     if not pipeline.processor.chat_template:
         raise InputError(f"backbone.weights {config.weights}: its processor has no chat template to reason with")
+    torch.manual_seed(seed)
     lora.add(pipeline.transformer, config.lora, lora.ATTENTION)
     if config.text_lora:
         lora.add(pipeline.text_encoder, config.text_lora, lora.LANGUAGE)

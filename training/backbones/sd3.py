@@ -37,18 +37,27 @@ class SD3Config(Record):
     text_tokens: Annotated[int, Field(ge=1, le=512)] = 256
     lora: LoRAConfig = LoRAConfig()
     gradient_checkpointing: bool = True
-    device: str = "auto"
     precision: Precision = "auto"
 
+    @property
+    def side(self) -> int:
+        """Images need not be read larger than this."""
+        return max(self.width, self.height)
 
-def open_backbone(config: SD3Config) -> SD3:
+
+def open_backbone(config: SD3Config, *, device: str = "auto", seed: int = 0) -> SD3:
     """The backbone of `config`, ready to train.
+
+    Args:
+        device: see `filters.devices.device_of`.
+        seed: of LoRA's first weights, so that every process begins with the same.
 
     Raises:
         InputError: weights that cannot be opened, or sizes or layers that they do not have.
     """
-    pipeline = pipeline_of(config.weights, ("StableDiffusion3Pipeline",), config.device, config.precision)
+    pipeline = pipeline_of(config.weights, ("StableDiffusion3Pipeline",), device, config.precision)
     check_size(config.width, config.height, pipeline.vae_scale_factor * pipeline.patch_size)
+    torch.manual_seed(seed)
     lora.add(pipeline.transformer, config.lora, lora.ATTENTION)
     if config.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
