@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,13 @@ def test_updates_raise_the_reward(qwen_weights: Path) -> None:
     update = Update(qwen(qwen_weights), policy="image", algo="nft", rid=False)
     rewards = [update([example(1, 1)])[1] for _ in range(12)]
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.005, rewards
+
+
+def test_the_pages_example_holds(qwen_weights: Path) -> None:
+    """docs/backbones.md, "From Python", with the tiny folder in the place of the name and its sizes."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    name = 'weights="Qwen/Qwen-Image-Edit-2509"'
+    assert block.count(name) == 1 and "assert " in block
+    tiny = f'weights="{qwen_weights}", width=32, height=32, reference_side=32, condition_side=64, reasoning_tokens=12'
+    exec(compile(block.replace(name, tiny), str(page), "exec"), {})

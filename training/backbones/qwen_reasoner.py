@@ -44,8 +44,8 @@ def sampled(
 
     model, tokenizer, greedy = pipeline.text_encoder, pipeline.processor.tokenizer, temperature == 0
     asked = _asked(pipeline, found, images)
-    # Everything is said: what is left out comes from the weights' own settings, which for Qwen2.5-VL are nearly greedy
-    # (top_k 1) and punish repetition, and then what is sampled would not be the policy.
+    # Everything is said: what is left out comes from the settings that lie with the weights, which may cut the
+    # distribution and punish repetition, and then what is sampled would not be the policy.
     settings = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=most,
         do_sample=not greedy,
