@@ -97,7 +97,7 @@ class PlanOptions(_Options):
         max_references: at most this many images per sample, 10 at most.
         subtypes: weights that take the place of those in the tasks' file, by sub-type name.
         licenses: allow-list (`pools.licenses.AllowList`); None lets every image through.
-        persons: allow-list. None lets every image through, also `unknown`, which is what an image is whose source
+        persons: allow-list. None: all but `identifiable`, so also `unknown`, which is what an image is whose source
             does not say: most sources do not.
         splits: share of the subjects per split; each split draws from its own subjects only and counts its own
             ordinals. Which split a subject is in depends on its name and these shares, not on the seed, so datasets

@@ -12,7 +12,7 @@ from pools.licenses import AllowList
 from pools.options import PlanOptions
 from pools.pool import Pool
 from schemas.errors import InputError
-from schemas.references import Kind
+from schemas.references import Kind, Person
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +92,8 @@ class Shelves:
 def shelves_of(pool: Pool, options: PlanOptions) -> dict[str, Shelves]:
     """The shelves of each split, of the images that the licence and person allow-lists let through.
 
+    Without a list of persons those that are `identifiable` are left out.
+
     Raises:
         InputError: the allow-lists let nothing through.
     """
@@ -124,11 +126,11 @@ def _allowed(pool: Pool, options: PlanOptions) -> Any:
     import numpy as np
 
     allowed = np.ones(len(pool), dtype=bool)
+    persons = set(Person) - {Person.IDENTIFIABLE} if options.persons is None else set(options.persons)
     lists: list[tuple[str, str, Any]] = []
     if options.licenses is not None:
         lists.append(("licenses", "license", AllowList(options.licenses)))
-    if options.persons is not None:
-        lists.append(("persons", "person", {str(person) for person in options.persons}))
+    lists.append(("persons", "person", {str(person) for person in persons}))
     for key, name, allow in lists:
         column = pool.column(name)
         values = column.dictionary.to_pylist()

@@ -198,7 +198,10 @@ def _persons(output: Output, contents: Contents) -> str:
     elif allowed:
         rule = f"Only references that the pool marks as {inert(', '.join(map(str, allowed)))} were let in."
     else:
-        rule = "No reference was left out because of a person that it may show."
+        rule = (
+            "References that the pool marks as identifiable are left out by default, and were; "
+            "those of which it says nothing (unknown) may show people, and were let in."
+        )
     held: dict[str, int] = {}
     for reference in contents.references.values():
         name = str(reference.get("person", "")) or "not recorded"

@@ -35,11 +35,16 @@ class Kind(Word):
 
 
 class Person(Word):
-    """Whether an image shows a person, and on what grounds it may be used."""
+    """Whether an image shows a person, and on what grounds it may be used.
+
+    An `identifiable` one is a real person who can be recognised and whose consent is not on record: left out unless
+    a config's `persons` names the word.
+    """
 
     NONE = "none"
     SYNTHETIC = "synthetic"
     CONSENTED = "consented"
+    IDENTIFIABLE = "identifiable"
     UNKNOWN = "unknown"
 
 

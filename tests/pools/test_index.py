@@ -293,6 +293,12 @@ def test_free_text_fields_of_odd_types_do_not_stop_indexing(source: Path, draw: 
     assert reference.category == "mug cup ?"
 
 
+def test_an_identifiable_person_is_read_as_one(source: Path, draw: Draw, tmp_path: Path) -> None:
+    draw(source / "a.jpg")
+    _, [reference] = indexed(lines(source, row("a.jpg", person=" Identifiable")), tmp_path / "pool.parquet")
+    assert reference.person is Person.IDENTIFIABLE
+
+
 def test_a_table_is_read_by_paths_or_by_embedded_images(source: Path, draw: Draw, tmp_path: Path) -> None:
     first, second = draw(source / "a.jpg", seed=1), draw(source / "b.png", seed=2)
     common = {"kind": ["scene", "object"], "caption": ["a hill", "a hat"], "license": ["MIT", "MIT"], "other": [1, 2]}

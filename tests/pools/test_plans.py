@@ -302,6 +302,24 @@ def test_allow_lists_filter_before_selection(pool_of: Callable[..., Pool]) -> No
     assert {r.person for r in used} == {"none"}
 
 
+def test_identifiable_persons_are_left_out_unless_the_config_names_them(pool_of: Callable[..., Pool]) -> None:
+    words = ("none", "unknown", "identifiable", "consented", "synthetic")
+    rows = [{"kind": "scene", "subject": f"{word}-{i}", "person": word} for word in words for i in range(4)]
+    pool = pool_of([*rows, *many("object", 4)])
+
+    def drawn(**options: Any) -> set[str]:
+        planner = Planner(pool, TASKS, PlanOptions(tasks={"scene": 1}, **options))
+        return {str(r.reference.person) for plan in planner.plans("train", range(300)) for r in plan.references}
+
+    assert drawn() == set(words) - {"identifiable"}
+    assert drawn(persons=["identifiable", "none"]) == {"identifiable", "none"}
+
+
+def test_a_pool_of_nothing_but_identifiable_persons_is_one_line(pool_of: Callable[..., Pool]) -> None:
+    with pytest.raises(InputError, match=r"persons: .* leaves no image .* 'identifiable'"):
+        Planner(pool_of(many("scene", 4, person="identifiable")), TASKS, PlanOptions(tasks={"scene": 1}))
+
+
 def test_stress_comes_in_its_share_and_is_labelled(pool: Pool) -> None:
     plans = some(pool, 3000, stress={"share": 0.3})
     found = Counter(plan.stress for plan in plans)

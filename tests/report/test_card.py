@@ -324,7 +324,7 @@ def test_a_selection_of_a_selection_is_told_by_the_run_behind_it(tmp_path: Path)
     run(str(tmp_path / "two"), True, None, None)
     text = (tmp_path / "two" / CARD).read_text()
     assert "seed 7." in text and "| clip | min_text = 0.12" in text
-    assert "No reference was left out because of a person" in text
+    assert "marks as identifiable are left out by default, and were" in text
 
 
 def test_a_rule_that_the_run_does_not_record_is_not_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
