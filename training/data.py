@@ -13,6 +13,7 @@ from torch import Tensor
 
 from schemas.errors import InputError
 from shards.fetching import Sample
+from shards.indexes import read_indexes
 from shards.loading import Loader
 from shards.manifest import read_run
 from shards.places import places_of
@@ -45,14 +46,19 @@ def example(sample: Sample) -> Example:
     """A decoded sample of a Re-Align output as an example.
 
     Raises:
-        InputError: it has no reasoning or no target: it is of another dataset.
+        InputError: it has no reasoning: it is of another dataset.
     """
-    record = sample.json
-    if not record.get("reasonings") or "target" not in sample.images:
-        raise InputError(f"sample {sample.id} has no reasonings: give `data` an output of `plumbline realign`")
+    record = _told(sample)
     images = tuple(_tensor(sample.images[f"image_{number + 1}"]) for number in range(len(record["references"])))
     texts = tuple(one["text"] for one in record["reasonings"])
     return Example(Prompt(sample.id, record["prompt"], images), texts, _tensor(sample.images["target"]), record)
+
+
+def _told(sample: Sample) -> dict[str, Any]:
+    """The JSON of a sample that holds reasonings, or an InputError."""
+    if not sample.json.get("reasonings"):
+        raise InputError(f"sample {sample.id} has no reasonings: give `data` an output of `plumbline realign`")
+    return sample.json
 
 
 def _tensor(image: Any) -> Tensor:
@@ -60,7 +66,15 @@ def _tensor(image: Any) -> Tensor:
 
 
 def reader_of(
-    data: str, part: Part, held_out: HeldOut, *, side: int | None, seed: int | None, rank: int = 0, world: int = 1
+    data: str,
+    part: Part,
+    held_out: HeldOut,
+    *,
+    side: int | None,
+    seed: int | None,
+    tasks: Sequence[str] = (),
+    rank: int = 0,
+    world: int = 1,
 ) -> Reader:
     """The samples of one stage.
 
@@ -69,9 +83,10 @@ def reader_of(
 
     Args:
         side: images are decoded within it; None: without images.
+        tasks: samples of these tasks alone; none: all.
 
     Raises:
-        InputError: no shards, or no sample in this part; fewer samples than processes.
+        InputError: no shards, or no sample in this part or of these tasks; fewer samples than processes.
     """
     splits = _splits(data)
     split = {"sft": "train", "rl": "rl", "test": "test"}[part]
@@ -84,6 +99,11 @@ def reader_of(
         ids = [one for one in every if _part(one, shares) == part]
         if not ids:
             raise InputError(f"{data}: no sample for {part}: {len(every)} in all; make more, or raise held_out.{part}")
+    if tasks:
+        named = _of_tasks(data, split, tasks)
+        ids = [one for one in (named if ids is None else ids) if one in named]
+        if not ids:
+            raise InputError(f"tasks: {', '.join(tasks)}; {data} has no sample of them for {part}; name others")
     reader = Reader(
         data,
         split,
@@ -105,9 +125,16 @@ def texts_of(data: str, held_out: HeldOut, most: int = 50_000) -> Iterator[str]:
     reader = reader_of(data, "sft", held_out, side=None, seed=None)
     for found in reader.fetched(reader.rest[:most]):
         if reader.accepted(found):
-            record = found.sample.json
+            record = _told(found.sample)
             yield record["prompt"]
-            yield from (one["text"] for one in record.get("reasonings", ()))
+            yield from (one["text"] for one in record["reasonings"])
+
+
+def _of_tasks(data: str, split: str, tasks: Sequence[str]) -> dict[str, str]:
+    """The task of each sample of these tasks, by id, from the indexes alone."""
+    found = [index.table for index in read_indexes(data, ("id", "split", "task"))]
+    rows = [row for table in found for row in table.to_pylist() if row["split"] == split]
+    return {row["id"]: row["task"] for row in rows if row["task"] in tasks}
 
 
 def _splits(data: str) -> set[str]:

@@ -29,6 +29,10 @@ from training.backbones.words import END, PAD, Words
 _LEAST_TIME = 0.1
 """Below this time the velocity is that of this time: over less, x_t - x̂_0 would blow up what no patch can hold."""
 
+_BEFORE = 2
+"""How many words before it a word's embedding tells of: what follows what is then plain to the first attention, and
+words are copied from the prompt after far fewer steps (a short convolution; arXiv 2212.14052 has it for the same)."""
+
 
 class ToyConfig(BaseModel):
     """The toy's size.
@@ -82,6 +86,7 @@ class ToyBackbone(nn.Module):
         width = config.width
         per_reference, drawn = (config.side // config.reference_patch) ** 2, (config.side // config.patch) ** 2
         self.word = nn.Embedding(len(words), width)
+        self.before = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(_BEFORE))
         self.reference_in = nn.Linear(3 * config.reference_patch**2, width)
         self.reference_place = nn.Parameter(torch.randn(per_reference, width) * 0.02)
         self.reference_number = nn.Parameter(torch.randn(config.references, 1, width) * 0.02)
@@ -136,10 +141,11 @@ class ToyBackbone(nn.Module):
             open_ = open_ & (word != END)
             if not open_.any():
                 break
+            text = torch.cat([text, word[:, None]], 1)
             there = torch.cat([there, (word != PAD)[:, None]], 1)
             sees = there[:, None, None, :].clone()
             sees[..., -1] = True  # a finished row still needs something to look at
-            token = self.word(word)[:, None]
+            token = self._embedded(text[:, -_BEFORE - 1 :])[:, -1:]
             for number, block in enumerate(self._each):
                 token, read.keys[number] = block.read(
                     token, sees, _rotations(at[:, None], block.heads_width), read.keys[number]
@@ -211,6 +217,14 @@ class ToyBackbone(nn.Module):
         tokens = tokens + self.reference_number[:most]
         return tokens.flatten(1, 2), present.repeat_interleave(each, 1)
 
+    def _embedded(self, text: Tensor) -> Tensor:
+        """[B, T, width] words, each with those before it."""
+        words = self.word(text) * (text != PAD)[..., None]
+        found = words
+        for back, mixed in enumerate(self.before, 1):
+            found = found + F.pad(mixed(words), (0, 0, back, 0))[:, : words.shape[1]]
+        return found
+
     def _read(self, prompts: Sequence[Prompt], text: Tensor) -> tuple[Tensor, _Read]:
         """The understanding expert over references and text: hidden states of the text [B, T, width], and its keys."""
         shown, seen = self._references(prompts)
@@ -223,7 +237,7 @@ class ToyBackbone(nn.Module):
         sees = sees | torch.eye(count, dtype=torch.bool, device=text.device)  # a row of padding sees itself
         # References lie at position 0, words from 1 on, however much padding is between.
         at = torch.cat([torch.zeros_like(seen, dtype=torch.long), written.cumsum(1) * written], 1)
-        tokens = torch.cat([shown, self.word(text)], 1)
+        tokens = torch.cat([shown, self._embedded(text)], 1)
         keys = []
         for block in self._each:
             tokens, own = block.read(tokens, sees, _rotations(at, block.heads_width))
