@@ -61,6 +61,7 @@ class Run(Strict):
         init: a finished run whose weights this one begins with.
         steps: optimiser steps (SFT) or updates (RL).
         resume: go on from the last checkpoint in `out`, if there is one.
+        tasks: samples of these tasks alone, in training and in evaluation; none: all.
         batch: samples (SFT), or prompts (RL), of all processes together.
         keep_decoded: keep decoded images in memory: for data that is seen many times and fits.
         workers: processes that decode ahead.
@@ -78,6 +79,7 @@ class Run(Strict):
     resume: bool = True
     backbone: ToyChoice = ToyChoice()
     held_out: HeldOut = HeldOut()
+    tasks: tuple[str, ...] = ()
     batch: int = Field(default=48, ge=1)
     keep_decoded: bool = False
     workers: int = Field(default=0, ge=0)

@@ -50,7 +50,7 @@ def held_out_set(config: Run, side: int) -> HeldOutSet:
     Raises:
         InputError: there is none.
     """
-    reader = reader_of(config.data, "test", config.held_out, side=side, seed=None)
+    reader = reader_of(config.data, "test", config.held_out, side=side, seed=None, tasks=config.tasks)
     numbers = reader.rest[: config.eval_samples]
     found = [example(one.sample) for one in reader.fetched(numbers) if reader.accepted(one)]
     if not found:
@@ -67,7 +67,7 @@ class Evaluated:
 
     Attributes:
         figures: means by name (docs/training.md names each).
-        each: the reward and truth of each sample, for intervals.
+        each: the same of each sample, for intervals; all but reward and pixel_mse of the drawn ones alone.
     """
 
     figures: dict[str, float]
@@ -77,10 +77,16 @@ class Evaluated:
 
 
 def evaluate(
-    backbone: Backbone, held: HeldOutSet, config: Run, *, reward: Rewarding | None = None, clip: Surrogate | None = None
+    backbone: Backbone,
+    held: HeldOutSet,
+    config: Run,
+    *,
+    reward: Rewarding | None = None,
+    clip: Surrogate | None = None,
+    reasons: bool = True,
 ) -> Evaluated:
     """Greedy reasonings, images by the ODE from one fixed noise per sample, and what they are worth."""
-    reasonings, images = drawn(backbone, held.examples, steps=config.eval_steps, shift=config.shift)
+    reasonings, images = drawn(backbone, held.examples, steps=config.eval_steps, shift=config.shift, reasons=reasons)
     figures: dict[str, float] = {}
     each: dict[str, list[float]] = {}
     known = held.drawn
@@ -89,33 +95,42 @@ def evaluate(
         sound = [out_caption(reasonings[n], len(held.examples[n].prompt.images)) for n in known]
         right = [is_true(one, picture) for one, picture in zip(sound, pictures, strict=True) if picture is not None]
         figures["out_caption_accuracy"] = float(np.mean(right))
+        each["out_caption"] = [float(one) for one in right]
         seen = truths(images[known], [picture for picture in pictures if picture is not None])
         for name in seen[0]:
             figures[f"eval_{name}"] = float(np.nanmean([one[name] for one in seen]))
         each["truth"] = [one["truth"] for one in seen]
         if clip is not None:
             whole = [caption_of(picture) for picture in pictures if picture is not None]
-            figures["clip_out"] = float(np.mean(clip.cosines(images[known], whole)))
+            each["clip_out"] = clip.cosines(images[known], whole).tolist()
+            figures["clip_out"] = float(np.mean(each["clip_out"]))
     if reward is not None:
         found = reward(Rollouts(held.examples, reasonings, images))
         figures["eval_reward"] = float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
         figures["eval_unrewarded"] = float(np.isnan(found).mean())
         each["reward"] = found.tolist()
     targets = backbone.decode(backbone.latents([one.target for one in held.examples])).cpu()
-    figures["pixel_mse"] = float((images - targets).square().mean())
+    each["pixel_mse"] = (images - targets).square().mean((1, 2, 3)).tolist()
+    figures["pixel_mse"] = float(np.mean(each["pixel_mse"]))
     return Evaluated(figures, each, reasonings, images)
 
 
 @torch.no_grad()
-def drawn(backbone: Backbone, examples: Sequence[Example], *, steps: int, shift: float) -> tuple[list[str], Tensor]:
-    """(greedy reasonings, images [B, 3, H, W] on the CPU), the same for the same weights."""
+def drawn(
+    backbone: Backbone, examples: Sequence[Example], *, steps: int, shift: float, reasons: bool = True
+) -> tuple[list[str], Tensor]:
+    """(greedy reasonings, images [B, 3, H, W] on the CPU), the same for the same weights.
+
+    Args:
+        reasons: else nothing is said, and the prompt alone is drawn from.
+    """
     generator = torch.Generator().manual_seed(1)
     device = next(one.device for _, one in backbone.trained("image"))
     reasonings: list[str] = []
     images: list[Tensor] = []
     for at in range(0, len(examples), _AT_ONCE):
         part = [one.prompt for one in examples[at : at + _AT_ONCE]]
-        said = backbone.reason(part, temperature=0.0, generator=generator)
+        said = backbone.reason(part, temperature=0.0, generator=generator) if reasons else [""] * len(part)
         context = backbone.encode(part, said)
         noise = torch.randn(len(part), *backbone.latent_shape, generator=generator).to(device)
         x = flow.ode_sample(lambda x, t, c=context: backbone.velocity(x, t, c), noise, flow.schedule(steps, shift))  # type: ignore[misc]

@@ -50,6 +50,7 @@ def train(config: RLConfig, say: running.Say) -> None:
             config.held_out,
             side=config.backbone.side,
             seed=config.seed,
+            tasks=config.tasks,
             rank=processes.rank,
             world=processes.world,
         )

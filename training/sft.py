@@ -44,6 +44,7 @@ def train(config: SFTConfig, say: running.Say) -> None:
             config.held_out,
             side=config.backbone.side,
             seed=config.seed,
+            tasks=config.tasks,
             rank=processes.rank,
             world=processes.world,
         )
@@ -123,7 +124,9 @@ class SFTRun:
 
     def _evaluate(self, held: HeldOutSet, clip: Surrogate | None, metrics: running.Metrics) -> None:
         with self.average.in_model():
-            found = evaluate(self.backbone, held, self.config, clip=clip, reward=clip)
+            # One that learned no reasoning would only babble.
+            reasons = self.config.form != "none"
+            found = evaluate(self.backbone, held, self.config, clip=clip, reward=clip, reasons=reasons)
         metrics.write(self.step, **found.figures)
         write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
 

@@ -53,6 +53,17 @@ def test_the_parts_of_the_data_are_disjoint_and_together_all(toy_data: str) -> N
     assert set(everything) == set().union(*parts)
 
 
+def test_tasks_narrow_every_part_and_one_that_is_not_there_is_refused(toy_data: str, tmp_path: Path) -> None:
+    for part in ("sft", "rl", "test"):
+        every = list(reader_of(toy_data, part, HELD_OUT, side=16, seed=None))  # type: ignore[arg-type]
+        task = every[0].json["task"]
+        some = reader_of(toy_data, part, HELD_OUT, side=16, seed=None, tasks=[task])  # type: ignore[arg-type]
+        assert {one.id for one in some} == {one.id for one in every if one.json["task"] == task} != set()
+        assert some.samples < len(every)
+    with pytest.raises(InputError, match="tasks: juggle"):
+        train(sft_config(toy_data, tmp_path / "out", tasks=["juggle"]), quiet)
+
+
 def test_splits_of_the_output_come_before_shares(tmp_path: Path) -> None:
     out = made(tmp_path, samples=30, splits={"train": 0.6, "rl": 0.2, "test": 0.2})
     for part, split in (("sft", "train"), ("rl", "rl"), ("test", "test")):
