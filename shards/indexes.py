@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -126,18 +126,29 @@ def listed(out: str, split: str) -> Listed:
     """Which shards of a split are there, and which are not.
 
     Raises:
-        InputError: there is none, and none is said to be.
+        InputError: there is none, and none is said to be; says which splits there are.
     """
-    there = [name for name in committed(paths.list_files(paths.join(out, SHARDS))) if name.split == split]
+    every = committed(paths.list_files(paths.join(out, SHARDS)))
+    there = [name for name in every if name.split == split]
     finished = paths.exists(paths.join(out, MANIFEST))
     try:
-        of = read_run(out)[1]["shards"].get(split, 0)
+        planned: dict[str, int] = read_run(out)[1]["shards"]
     except InputError:  # The shards alone were copied: each says how many there are.
-        of = max((name.of for name in there), default=0)
-    found = Listed(there, sorted({*names_of({split: of})} - {*there}), finished)
+        planned = {name.split: name.of for name in sorted(every, key=lambda name: name.of)}
+    found = Listed(there, sorted({*names_of({split: planned.get(split, 0)})} - {*there}), finished)
     if not there and not found.lost(out):
-        raise InputError(f"{paths.join(out, SHARDS)}: there is no finished shard of the split {split}")
+        raise InputError(_nothing_of(out, split, planned, {name.split for name in every}))
     return found
+
+
+def _nothing_of(out: str, split: str, planned: Collection[str], finished: Collection[str]) -> str:
+    """Why there is no shard of a split: no folder, no run, another split, or not finished yet."""
+    if not planned and not paths.exists(out):
+        return f"{out}: there is no such folder; name the folder that a run wrote"
+    if planned and split not in planned:
+        return f"{out}: has no split {split}; it has {', '.join(sorted(planned))}"
+    others = f"; there are of {', '.join(sorted(finished))}" if finished else ""
+    return f"{paths.join(out, SHARDS)}: there is no finished shard of the split {split}{others}"
 
 
 def _refuse_impossible_places(uri: str, index: Index) -> None:

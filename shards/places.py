@@ -89,6 +89,17 @@ class Places:
         found: list[int] = self._shard[numbers].tolist()
         return found
 
+    def check_images(self, names: Collection[str]) -> None:
+        """Every name must be one that a sample's image has.
+
+        Raises:
+            InputError: one is not; says which there are. Where there is no sample nothing is said.
+        """
+        there = sorted(suffix.removesuffix(".jpg") for suffix in self._suffixes if suffix.endswith(".jpg"))
+        missing = sorted({*names} - {*there})
+        if missing and len(self):
+            raise InputError(f"images: no sample of this split has {missing[0]!r}; there are {', '.join(there)}")
+
     def members(self, number: int) -> list[Place]:
         """The sample's members, in the order of the tar."""
         span = slice(int(self._first[number]), int(self._first[number + 1]))

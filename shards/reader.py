@@ -120,7 +120,8 @@ class Reader:
         threads: fetch and decode ahead in threads. By default 16 for a bucket and none for a disk.
 
     Raises:
-        InputError: no finished shard of this split, `ids` that it does not hold, or arguments that cannot be.
+        InputError: no finished shard of this split, `ids` or `images` that it does not hold, or arguments that cannot
+            be.
         DamageError: an index is missing or damaged, or on the way a shard is; names shard and member.
     """
 
@@ -155,6 +156,8 @@ class Reader:
         if self.unfinished:
             warnings.warn(self.unfinished, stacklevel=2)
         self.places = places
+        if images is not None:
+            places.check_images(images)
         self._wanted = None if ids is None else places.numbered(ids)
         decodes = form in ("numpy", "pil")
         self.fetcher = Fetcher(

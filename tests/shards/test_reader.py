@@ -27,7 +27,7 @@ from PIL import Image
 from schemas.errors import DamageError, InputError
 from shards.commit import ShardSample, write_shard
 from shards.copying import copy_samples
-from shards.fetching import Fetcher
+from shards.fetching import Fetcher, Form
 from shards.manifest import write_manifest, write_run
 from shards.names import ShardName
 from shards.order import Even
@@ -242,6 +242,16 @@ def test_only_the_images_that_are_wanted(out: str) -> None:
     assert all(not one.images for one in Reader(out, images=[]))
 
 
+@pytest.mark.parametrize("form", ["raw", "bytes"])
+def test_an_image_that_no_sample_has_is_refused(out: str, form: Form) -> None:
+    words = r"images: no sample of this split has 'typo'; there are image_1, image_2, image_3, target$"
+    with pytest.raises(InputError, match=words):
+        Reader(out, form=form, images=["target", "typo"])
+    # Few samples have a third one.
+    counts = {len(one.images) for one in Reader(out, images=["image_3"])}
+    assert counts == {0, 1}
+
+
 def test_threads_change_nothing(out: str) -> None:
     assert ids(Reader(out, seed=7, threads=3)) == ids(Reader(out, seed=7))
 
@@ -250,8 +260,26 @@ def test_all_splits_and_datasets_read_alike(tmp_path: Path) -> None:
     write_labelled(str(tmp_path / "firm"))
     found = list(Reader(str(tmp_path / "firm"), "test", form="numpy", side=16, seed=1))
     assert len(found) == 32 and all(set(one.images) == {"image_1", "image_2"} for one in found)
-    with pytest.raises(InputError, match="no finished shard of the split dev"):
+    with pytest.raises(InputError, match=r"firm: has no split dev; it has test, train$"):
         Reader(str(tmp_path / "firm"), "dev")
+
+
+def test_a_folder_that_is_missing_and_a_split_that_is_not_finished_are_told_apart(own: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: there is no such folder"):
+        Reader(str(own.parent / "nowhere"))
+    (own / "manifest.json").unlink()
+    for file in (own / "shards").glob("*.parquet"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"own/shards: there is no finished shard of the split train$"):
+        Reader(str(own))
+
+
+def test_shards_alone_tell_their_splits(own: Path) -> None:
+    for name in ("run.json", "manifest.json"):
+        (own / name).unlink()
+    assert len(Reader(str(own))) == TOTAL
+    with pytest.raises(InputError, match=r"own: has no split test; it has train$"):
+        Reader(str(own), "test")
 
 
 @pytest.mark.parametrize(
