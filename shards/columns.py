@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import DamageError, InputError
 from schemas.usage import Usage, total
+from shards.indexes import refuse_lost
 from shards.manifest import read_run, unfinished
 from shards.names import SHARDS, ShardName, committed, names_of
 from shards.tables import Footer, index_table, read_rejects
@@ -77,23 +78,24 @@ def read_output(out: str) -> Output:
 
     Raises:
         InputError: `out` is not the folder of a run, or nothing of it is finished.
-        DamageError: a file cannot be read.
+        DamageError: a file cannot be read, or is missing although the run is finished.
     """
     run_hash, run = read_run(out)
     names = committed(paths.list_files(paths.join(out, SHARDS)))
     with ThreadPoolExecutor(_READERS, thread_name_prefix="columns") as pool:
         parts = [part for part in pool.map(lambda name: _part(out, name, run_hash), names) if part is not None]
-    if not parts:
-        raise InputError(f"{paths.join(out, SHARDS)}: no shard is finished yet; run the command that makes it")
     done = {part.footer.name for part in parts}
     every = names_of(run["shards"])
-    missing = [str(name) for name in every if name not in done]
+    missing = [name for name in every if name not in done]
+    refuse_lost(out, run_hash, missing)
+    if not parts:
+        raise InputError(f"{paths.join(out, SHARDS)}: no shard is finished yet; run the command that makes it")
     rows = itertools.count()
     return Output(
         out=out,
         run=run,
         footers=[part.footer for part in parts],
-        missing=unfinished(missing, len(every)) if missing else "",
+        missing=unfinished([str(name) for name in missing], len(every)) if missing else "",
         usage=total(part.usage for part in parts),
         kept={key: sample._replace(row=next(rows)) for part in parts for key, sample in part.kept},
         rejected=dict(itertools.chain.from_iterable(part.rejected for part in parts)),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from schemas.errors import InputError, StoppedError
+from schemas.errors import DamageError, InputError, StoppedError
 from shards.commit import finished
-from shards.manifest import first_difference, read_run, unfinished, write_manifest, write_run
-from shards.names import ShardName, names_of
+from shards.manifest import finished_run, first_difference, read_run, unfinished, write_manifest, write_run
+from shards.names import MANIFEST, ShardName, names_of
 from shards.scores import balance_of
 from shards.tables import Footer
 from storage import paths
@@ -24,6 +24,7 @@ def merge(folders: list[str], out: str) -> dict[str, Any]:
         InputError: the folders hold different runs, two of them hold different bytes for one shard, or a copy
             does not have the bytes that its footer promises.
         StoppedError: names the shards that no folder has finished.
+        DamageError: a folder is finished and a file of a shard that no other has is missing; names it.
     """
     if not folders:
         raise InputError("merge: no folder is named; give the folders of the slices")
@@ -31,8 +32,10 @@ def merge(folders: list[str], out: str) -> dict[str, Any]:
     write_run(out, run)
     names = names_of(run["shards"])
     places = {name: _place(list(dict.fromkeys([out, *folders])), name, run_hash) for name in names}
-    if missing := [str(name) for name, place in places.items() if place is None]:
-        raise StoppedError(f"{out}: {unfinished(missing, len(names))} in any of the folders; finish them, then merge")
+    if missing := [name for name, place in places.items() if place is None]:
+        _refuse_damaged([out, *folders], run_hash, missing[0])
+        which = unfinished([str(name) for name in missing], len(names))
+        raise StoppedError(f"{out}: {which} in any of the folders; finish them, then merge")
     for name, place in places.items():
         if place is not None and place[0] != out:
             _copy(*place, out, name)
@@ -58,6 +61,19 @@ def _place(folders: list[str], name: ShardName, run_hash: str) -> tuple[str, Foo
                 f"{paths.join(folder, name.tar)}: differs from the one in {found[0][0]}; remove one of the two"
             )
     return found[0] if found else None
+
+
+def _refuse_damaged(folders: list[str], run_hash: str, name: ShardName) -> None:
+    """A shard that no folder has is damage where the manifest of one says that it is there."""
+    for folder in folders:
+        try:
+            done = finished_run(folder, run_hash) is not None
+        except InputError:  # A damaged manifest says nothing; a merge writes it anew.
+            continue
+        if done:
+            lost = [uri for file in reversed(name.files) if not paths.exists(uri := paths.join(folder, file))]
+            uri, why = (lost[0], "is missing") if lost else (paths.join(folder, name.tar), "is not what it was")
+            raise DamageError(f"{uri}: {why}, though {MANIFEST} says that the run is finished; run `verify`")
 
 
 def _copy(source: str, footer: Footer, out: str, name: ShardName) -> None:

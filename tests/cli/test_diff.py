@@ -195,6 +195,14 @@ def test_bad_folders_are_one_line(plain: Path, tmp_path: Path) -> None:
     assert done.stderr.startswith("plumbline: ") and done.stderr.count("\n") == 1
 
 
+def test_a_finished_run_without_one_of_its_indexes_is_damage(plain: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(plain, tmp_path / "copy"))
+    lost = sorted((copy / "shards").glob("*.parquet"))[0]
+    lost.unlink()
+    with pytest.raises(DamageError, match=rf"{lost.name}: is missing, though manifest\.json says"):
+        compare(str(plain), str(copy))
+
+
 def test_a_damaged_index_is_named(plain: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(plain, copy)

@@ -127,6 +127,33 @@ def test_a_shard_that_no_slice_has_is_named_and_nothing_is_copied(
     assert not (tmp_path / "merged" / "shards").exists()
 
 
+@pytest.mark.parametrize("suffix", ["shards/{}.parquet", "shards/{}.tar", "rejects/{}.parquet"])
+def test_a_finished_run_that_lost_a_file_is_damage_unless_another_folder_has_the_shard(
+    tmp_path: Path, make_run: Callable[..., Path], suffix: str
+) -> None:
+    whole, other = make_run(tmp_path / "a"), make_run(tmp_path / "b")
+    file = suffix.format("train-00001-of-00002")
+    (whole / file).unlink()
+    for folders in ([whole], [make_run(tmp_path / "c", only=lambda name: name.index == 0, close=False), whole]):
+        with pytest.raises(DamageError, match=rf"a/{file}: is missing, though manifest\.json says"):
+            merge([str(folder) for folder in folders], str(tmp_path / "merged"))
+    merge([str(whole), str(other)], str(tmp_path / "merged"))
+    assert verify(str(tmp_path / "merged")) == []
+
+
+def test_a_finished_run_whose_tar_is_cut_is_damage_and_a_damaged_manifest_says_nothing(
+    tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    whole = make_run(tmp_path / "a")
+    tar = whole / "shards" / "train-00001-of-00002.tar"
+    tar.write_bytes(tar.read_bytes()[:-1024])
+    with pytest.raises(DamageError, match=rf"{tar.name}: is not what it was"):
+        merge([str(whole)], str(tmp_path / "merged"))
+    (whole / "manifest.json").write_text("{}")
+    with pytest.raises(StoppedError, match="train-00001-of-00002"):
+        merge([str(whole)], str(tmp_path / "merged"))
+
+
 def test_a_shard_that_two_slices_made_alike_is_taken_once(tmp_path: Path, make_run: Callable[..., Path]) -> None:
     a = make_run(tmp_path / "a", close=False)
     b = make_run(tmp_path / "b", only=lambda name: name.index == 0, close=False)
@@ -175,7 +202,7 @@ def test_a_split_reads_back_sample_after_sample(run_folder: Path) -> None:
         assert sample["json"]["id"] == sample["__key__"] and sample["json"]["split"] == "train"
         images = [s for s in sample if s.startswith("image_")]
         assert len(images) == len(sample["json"]["references"]) and bytes(sample["target.jpg"][:2]) == b"\xff\xd8"
-    with pytest.raises(InputError, match="no finished shard of the split dev"):
+    with pytest.raises(InputError, match=r"run: has no split dev; it has test, train$"):
         next(iterate(str(run_folder), "dev"))
 
 
