@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: help setup demo test lint format bench bench-annotate bench-clip soak clean
+.PHONY: help setup demo test lint format bench bench-annotate bench-clip ablation-realign ablation-firm sweep soak clean
 
 help:
 	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
@@ -14,6 +14,8 @@ help:
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
 	@echo "make bench-annotate   the same for calls: installs the peers in .bench/ first"
 	@echo "make bench-clip   CLIP beside its bare forward pass and its peers"
+	@echo "make ablation-realign   reasoning, RL and its diversity on the drawn world (DATA=folder SEEDS=3 JOBS=1)"
+	@echo "make ablation-firm   FIRM's rewards against their baselines     make sweep   sizes, rates, reasonings"
 
 setup: $(READY)
 
@@ -53,6 +55,22 @@ bench-annotate: $(READY)
 bench-clip: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check psutil
 	$(BIN)/python -m benchmarks.clip
+
+# An output of `plumbline realign configs/toy.yaml --set samples=8000`; made where it is absent. MORE: further arguments, such as --quick.
+DATA ?= out/ablations/data
+SEEDS ?= 3
+JOBS ?= 1
+ABLATION := --data $(DATA) --jobs $(JOBS) $(MORE)
+
+ablation-realign: $(READY)
+	$(BIN)/python -m benchmarks.ablations.realign $(ABLATION) --seeds $(SEEDS)
+
+ablation-firm: $(READY)
+	$(BIN)/python -m benchmarks.ablations.firm $(ABLATION) --seeds $(SEEDS)
+
+sweep: SEEDS = 1
+sweep: $(READY)
+	$(BIN)/python -m benchmarks.ablations.sweep $(ABLATION) --seeds $(SEEDS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
