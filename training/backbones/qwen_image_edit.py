@@ -201,16 +201,16 @@ class QwenImageEdit:
         return torch.stack(found)
 
     def trained(self, policy: Policy) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """See `Backbone.trained`.
+        """See `Backbone.trained`; `both` is all that there is.
 
         Raises:
-            InputError: a policy of text, and no `text_lora`.
+            InputError: the policy of text, and no `text_lora`.
         """
-        if policy != "image" and self.config.text_lora is None:
-            raise InputError(f"policy {policy}: set backbone.text_lora, or take policy image")
+        if policy == "text" and self.config.text_lora is None:
+            raise InputError("policy text: set backbone.text_lora, or take policy image")
         if policy != "text":
             yield from ((f"transformer.{name}", p) for name, p in lora.trained(self.pipeline.transformer))
-        if policy != "image":
+        if policy != "image" and self.config.text_lora is not None:
             yield from ((f"text_encoder.{name}", p) for name, p in lora.trained(self.pipeline.text_encoder))
 
     def saved(self) -> dict[str, Tensor]:

@@ -130,13 +130,13 @@ class SD3:
         return torch.stack(found)
 
     def trained(self, policy: Policy) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        """See `Backbone.trained`.
+        """See `Backbone.trained`; `both` is all that there is.
 
         Raises:
-            InputError: a policy of text.
+            InputError: the policy of text.
         """
-        if policy != "image":
-            raise InputError(f"policy {policy}: sd3 has no language model to train; take policy image")
+        if policy == "text":
+            raise InputError("policy text: sd3 has no language model to train; take policy image")
         return ((f"transformer.{name}", p) for name, p in lora.trained(self.pipeline.transformer))
 
     def saved(self) -> dict[str, Tensor]:
