@@ -263,6 +263,16 @@ def test_a_row_does_not_hang_on_its_neighbours(backbone: QwenImageEdit) -> None:
             assert int(together.tokens[n].sum()) == int(alone.tokens.sum())
 
 
+def test_few_rows_a_pass_draw_what_many_do(open_tiny: Open, backbone: QwenImageEdit) -> None:
+    few = open_tiny(rows=2)
+    context = few.encode([prompt(star("red"))] * 5, [ICCOT] * 5)
+    noise, times = noise_of(few, 5), torch.linspace(0.1, 0.9, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            few.velocity(noise, times, context), backbone.velocity(noise, times, context), atol=1e-5, rtol=1e-4
+        )
+
+
 def test_latents_are_normalised_and_decoded_back(backbone: QwenImageEdit) -> None:
     image = star("blue", 32, 32)
     latents = backbone.latents([image, star("red", 64, 48)])
@@ -349,7 +359,7 @@ def test_a_wrong_configuration_is_one_line(open_tiny: Open, changes: dict[str, A
 def test_a_policy_of_text_needs_its_lora(open_tiny: Open) -> None:
     backbone = open_tiny()
     assert backbone.encode([prompt(star("red"))], [ICCOT]).logp is None
-    with pytest.raises(InputError, match="policy text: set backbone.text_lora"):
+    with pytest.raises(InputError, match=r"policy text: set backbone\.text_lora"):
         list(backbone.trained("text"))
     assert dict(backbone.trained("both")).keys() == dict(backbone.trained("image")).keys()
 

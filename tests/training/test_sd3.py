@@ -148,6 +148,16 @@ def test_prompt_reasoning_and_time_change_what_is_drawn(backbone: SD3) -> None:
         assert (velocity - base).abs().max() > 1e-3, name
 
 
+def test_few_rows_a_pass_draw_what_many_do(open_tiny: Open, backbone: SD3) -> None:
+    few = open_tiny(rows=2)
+    context = few.encode([Prompt("p", f"{n} stars") for n in range(5)], [""] * 5)
+    noise, times = noise_of(few, 5), torch.linspace(0.1, 0.9, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            few.velocity(noise, times, context), backbone.velocity(noise, times, context), atol=1e-5, rtol=1e-4
+        )
+
+
 def test_latents_are_scaled_and_decoded_back(backbone: SD3) -> None:
     image = star("blue")[:, ::2, ::2].contiguous()
     latents = backbone.latents([image, star("red")])

@@ -42,6 +42,7 @@ class QwenImageEditConfig(Record):
         condition_side: the same for what Qwen2.5-VL sees; 384 is the pipeline's own.
         text_lora: LoRA of the language model; None leaves it as it is, and no policy of text can be trained.
         reasoning_tokens: the most that an IC-CoT may have.
+        rows: the most that share a pass of the transformer; fewer need less memory.
     """
 
     kind: Literal["qwen_image_edit"] = "qwen_image_edit"
@@ -54,6 +55,7 @@ class QwenImageEditConfig(Record):
     text_lora: LoRAConfig | None = None
     gradient_checkpointing: bool = True
     reasoning_tokens: Annotated[int, Field(ge=1)] = 512
+    rows: Annotated[int, Field(ge=1)] = 8
     precision: Precision = "auto"
 
     @property
@@ -152,9 +154,11 @@ class QwenImageEdit:
         for number, row in enumerate(context.state):
             passes.setdefault(row.seen.shapes, []).append(number)
         found: dict[int, Tensor] = {}
-        for numbers in passes.values():
-            rows = [context.state[number] for number in numbers]
-            found |= zip(numbers, self._pass(x[numbers], t[numbers], rows), strict=True)
+        for every in passes.values():
+            for start in range(0, len(every), self.config.rows):
+                numbers = every[start : start + self.config.rows]
+                rows = [context.state[number] for number in numbers]
+                found |= zip(numbers, self._pass(x[numbers], t[numbers], rows), strict=True)
         return torch.stack([found[number] for number in range(len(x))])
 
     def reason(self, prompts: Sequence[Prompt], *, temperature: float, generator: torch.Generator) -> list[str]:

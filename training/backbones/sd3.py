@@ -28,6 +28,7 @@ class SD3Config(Record):
         weights: a name (`stabilityai/stable-diffusion-3.5-medium`) or a folder.
         width, height: pixels, multiples of 16.
         text_tokens: of T5, beyond which a prompt with its reasoning is cut; CLIP cuts at 77 whatever this says.
+        rows: the most that share a pass of the transformer; fewer need less memory.
     """
 
     kind: Literal["sd3"] = "sd3"
@@ -35,6 +36,7 @@ class SD3Config(Record):
     width: Annotated[int, Field(ge=16)] = 512
     height: Annotated[int, Field(ge=16)] = 512
     text_tokens: Annotated[int, Field(ge=1, le=512)] = 256
+    rows: Annotated[int, Field(ge=1)] = 16
     lora: LoRAConfig = LoRAConfig()
     gradient_checkpointing: bool = True
     precision: Precision = "auto"
@@ -92,15 +94,19 @@ class SD3:
 
     def velocity(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
         """See `Backbone.velocity`."""
-        embedding, pooled = context.state
-        velocity = self.pipeline.transformer(
-            hidden_states=x.to(self.device, self.dtype),
-            timestep=t.to(self.device) * 1000,
-            encoder_hidden_states=embedding,
-            pooled_projections=pooled,
-            return_dict=False,
-        )[0]
-        return velocity.to(x.device, x.dtype)  # type: ignore[no-any-return]
+        found = []
+        for start in range(0, len(x), self.config.rows):
+            part = slice(start, start + self.config.rows)
+            embedding, pooled = (each[part] for each in context.state)
+            velocity = self.pipeline.transformer(
+                hidden_states=x[part].to(self.device, self.dtype),
+                timestep=t[part].to(self.device) * 1000,
+                encoder_hidden_states=embedding,
+                pooled_projections=pooled,
+                return_dict=False,
+            )[0]
+            found.append(velocity.to(x.device, x.dtype))
+        return torch.cat(found)
 
     def reason(self, prompts: Sequence[Prompt], *, temperature: float, generator: torch.Generator) -> list[str]:
         """Nothing for each: there is no language model here."""
