@@ -1,0 +1,40 @@
+"""Where an ablation's figures go: JSON beside the code, a section of RESULTS.md, a plot in docs/."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+from benchmarks.ablations.runs import ROOT, Sitting
+
+
+def write(
+    asked: Sitting, name: str, title: str, rows: list[results.Row], notes: list[str], figures: dict[str, Any]
+) -> None:
+    """The figures as JSON and the section of RESULTS.md; those of a quick sitting stay with its runs."""
+    here = asked.folder if asked.quick else Path(__file__).parent
+    tree = _sound({"machine": results.machine(), "command": asked.command, "notes": notes, "figures": figures})
+    (here / f"{name}.json").write_text(json.dumps(tree, indent=1) + "\n")
+    path = asked.folder / "RESULTS.md" if asked.quick else results.RESULTS
+    plot = plot_path(asked, name)
+    shown = f"![{title}](../docs/{plot.name})" if not asked.quick else str(plot)
+    print(results.record(title, asked.command, rows, [*notes, f"plot: {shown}"], path))
+
+
+def plot_path(asked: Sitting, name: str) -> Path:
+    """The PNG's place."""
+    return (asked.folder if asked.quick else ROOT / "docs") / f"{'' if name == 'sweep' else 'ablation-'}{name}.png"
+
+
+def _sound(value: Any) -> Any:
+    """Without NaN, which is no JSON."""
+    if isinstance(value, dict):
+        return {key: _sound(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_sound(one) for one in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
