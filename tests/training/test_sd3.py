@@ -189,9 +189,12 @@ def test_it_has_no_text_to_train_and_no_reasons(backbone: SD3) -> None:
     assert dict(backbone.trained("both")).keys() == dict(backbone.trained("image")).keys()
 
 
-def test_references_are_refused(backbone: SD3) -> None:
-    with pytest.raises(InputError, match="sample p: 1 references; sd3 takes none"):
-        backbone.encode([Prompt("p", "<image_1> Make it blue.", (star("red"),))], [""])
+def test_references_are_refused_or_ignored(backbone: SD3, open_tiny: Open) -> None:
+    asked = Prompt("p", "<image_1> a blue star", (star("red"),))
+    with pytest.raises(InputError, match="sample p: 1 references, and sd3 takes text alone"):
+        backbone.encode([asked], [""])
+    seen = open_tiny(references="ignore").encode([asked], [""]).state[0]
+    assert torch.equal(seen, backbone.encode([Prompt("p", "a blue star")], [""]).state[0])
 
 
 def test_weights_of_another_kind_are_refused(open_tiny: Open, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from schemas.base import Record
 from schemas.errors import InputError
+from schemas.mentions import PLACEHOLDER
 from training.backbone import Context, Policy, Prompt
 from training.backbones import lora
 from training.backbones.lora import LoRAConfig
@@ -28,6 +29,7 @@ class SD3Config(Record):
         weights: a name (`stabilityai/stable-diffusion-3.5-medium`) or a folder.
         width, height: pixels, multiples of 16.
         text_tokens: of T5, beyond which a prompt with its reasoning is cut; CLIP cuts at 77 whatever this says.
+        references: of a prompt that has any: `refuse` it, or `ignore` them and draw from the text alone.
         rows: the most that share a pass of the transformer; fewer need less memory.
     """
 
@@ -36,6 +38,7 @@ class SD3Config(Record):
     width: Annotated[int, Field(ge=16)] = 512
     height: Annotated[int, Field(ge=16)] = 512
     text_tokens: Annotated[int, Field(ge=1, le=512)] = 256
+    references: Literal["refuse", "ignore"] = "refuse"
     rows: Annotated[int, Field(ge=1)] = 16
     lora: LoRAConfig = LoRAConfig()
     gradient_checkpointing: bool = True
@@ -80,12 +83,12 @@ class SD3:
         """See `Backbone.encode`. Without gradient, so a context may be read by several updates.
 
         Raises:
-            InputError: a prompt with references.
+            InputError: a prompt with references, unless they are to be ignored.
         """
-        for prompt in prompts:
-            if prompt.images:
-                raise InputError(f"sample {prompt.id}: {len(prompt.images)} references; sd3 takes none, text alone")
-        texts = ["\n".join(filter(None, [p.text, r])) for p, r in zip(prompts, reasonings, strict=True)]
+        texts = [
+            "\n".join(filter(None, [self._text(prompt), reasoning]))
+            for prompt, reasoning in zip(prompts, reasonings, strict=True)
+        ]
         with torch.no_grad():
             embedding, _, pooled, _ = self.pipeline.encode_prompt(
                 texts, None, None, do_classifier_free_guidance=False, max_sequence_length=self.config.text_tokens
@@ -152,3 +155,11 @@ class SD3:
     def restore(self, weights: dict[str, Tensor]) -> None:
         """See `Backbone.restore`."""
         lora.restore(self.pipeline.transformer, weights, "transformer")
+
+    def _text(self, prompt: Prompt) -> str:
+        if prompt.images and self.config.references == "refuse":
+            raise InputError(
+                f"sample {prompt.id}: {len(prompt.images)} references, and sd3 takes text alone; "
+                "take prompts without, or set backbone.references: ignore"
+            )
+        return PLACEHOLDER.sub("", prompt.text).strip()
