@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from schemas.errors import InputError
+from storage.configs import load
 from tests.training import tiny_models
 from tests.training.tiny_models import pixels
 from toyworld.render import render
@@ -19,7 +21,7 @@ from toyworld.world import Picture, Thing
 from training.backbone import Backbone, Policy, Prompt
 from training.backbones import qwen_image_edit, sd3
 from training.backbones.lora import LoRAConfig
-from training.config import Optimiser, RLConfig
+from training.config import Optimiser, RLConfig, SFTConfig
 from training.data import Example
 from training.optimising import Stepper, Weights
 from training.processes import joined
@@ -147,3 +149,13 @@ def test_the_pages_example_holds(qwen_weights: Path) -> None:
     assert block.count(name) == 1 and "assert " in block
     tiny = f'weights="{qwen_weights}", width=32, height=32, reference_side=32, condition_side=64, reasoning_tokens=12'
     exec(compile(block.replace(name, tiny), str(page), "exec"), {})
+
+
+@pytest.mark.parametrize("name", ["train-qwen-image-edit.yaml", "train-qwen-image-edit-rl.yaml"])
+def test_the_shipped_configurations_are_what_the_trainer_takes(name: str) -> None:
+    kind: Any = RLConfig if name.endswith("-rl.yaml") else SFTConfig
+    path = str(Path(__file__).resolve().parents[2] / "configs" / name)
+    backbone = load(kind, path, ["backbone.weights=folder"]).backbone
+    assert isinstance(backbone, qwen_image_edit.QwenImageEditConfig) and backbone.weights == "folder"
+    with pytest.raises(InputError, match=r"backbone.*wdith"):
+        load(kind, path, ["backbone.wdith=64"])
