@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.backbone import Policy
+from training.backbones.qwen_image_edit import QwenImageEditConfig
+from training.backbones.sd3 import SD3Config
 from training.backbones.toy import ToyConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,10 +30,8 @@ class HeldOut(Strict):
     test: Annotated[float, Field(ge=0, lt=1)] = 0.04
 
 
-class ToyChoice(ToyConfig):
-    """The toy backbone (`training.backbones.toy`)."""
-
-    kind: Literal["toy"] = "toy"
+Choice = Annotated[ToyConfig | QwenImageEditConfig | SD3Config, Field(discriminator="kind")]
+"""A backbone by its `kind`; see `training.backbones`."""
 
 
 class Optimiser(Strict):
@@ -60,6 +60,7 @@ class Run(Strict):
         out: where checkpoints, metrics and pictures go.
         init: a finished run whose weights this one begins with.
         steps: optimiser steps (SFT) or updates (RL).
+        backbone: what is trained: `{kind: toy, ...}`, `{kind: qwen_image_edit, weights: ...}`, `{kind: sd3, ...}`.
         resume: go on from the last checkpoint in `out`, if there is one.
         tasks: samples of these tasks alone, in training and in evaluation; none: all.
         batch: samples (SFT), or prompts (RL), of all processes together.
@@ -77,7 +78,7 @@ class Run(Strict):
     steps: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
     resume: bool = True
-    backbone: ToyChoice = ToyChoice()
+    backbone: Choice = ToyConfig()
     held_out: HeldOut = HeldOut()
     tasks: tuple[str, ...] = ()
     batch: int = Field(default=48, ge=1)

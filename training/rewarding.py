@@ -65,7 +65,7 @@ def rewarding(rewards: Sequence[Reward], device: str = "auto") -> Rewarding:
     parts = [(one.weight, _one(one, device)) for one in rewards]
 
     def summed(rollouts: Rollouts) -> Scores:
-        return np.sum([weight * part(rollouts) for weight, part in parts], axis=0)
+        return np.asarray(sum(weight * part(rollouts) for weight, part in parts), dtype=np.float64)
 
     return summed
 

@@ -22,7 +22,6 @@ from shards.reader import Reader
 from storage import paths
 from training import checkpoint, flow, running
 from training.backbone import Backbone, Context, Prompt
-from training.backbones.toy import ToyBackbone
 from training.config import RLConfig
 from training.data import Batches, Example, reader_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
@@ -40,10 +39,10 @@ def train(config: RLConfig, say: running.Say) -> None:
         StoppedError: the reward server is gone, the loss is no number, or memory did not suffice; the last checkpoint
             is kept.
     """
-    if config.init is None:
-        raise InputError("init: is missing; RL begins with the `out` of `plumbline train sft`")
+    if config.init is None and config.backbone.kind == "toy":
+        raise InputError("init: is missing; the toy's RL begins with the `out` of `plumbline train sft`")
     with joined() as processes, running.one_line(config.out):
-        device = running.settled(config)
+        running.set_threads(config)
         reader = reader_of(
             config.data,
             "rl",
@@ -55,7 +54,7 @@ def train(config: RLConfig, say: running.Say) -> None:
             world=processes.world,
         )
         found = running.begin(config, processes)
-        backbone = running.toy_backbone(config, lambda: iter(())).to(device)
+        backbone = running.open_backbone(config, lambda: iter(()))
         run = RLRun(config, backbone, reader, processes, say)
         if found is not None:
             run.load_state_dict(found[1])
@@ -91,7 +90,7 @@ class RLRun:
     """A run with everything that a checkpoint keeps."""
 
     def __init__(
-        self, config: RLConfig, backbone: ToyBackbone, reader: Reader, processes: Processes, say: running.Say
+        self, config: RLConfig, backbone: Backbone, reader: Reader, processes: Processes, say: running.Say
     ) -> None:
         self.config, self.backbone, self.processes = config, backbone, processes
         if config.batch % processes.world:
@@ -100,7 +99,7 @@ class RLRun:
             reader, config.batch // processes.world, length_of, workers=config.workers, keep=config.keep_decoded
         )
         named = list(backbone.trained(config.policy))
-        for one in backbone.parameters():
+        for _, one in backbone.trained("both"):
             one.requires_grad_(False)
         for _, one in named:
             one.requires_grad_(True)
@@ -177,7 +176,7 @@ class RLRun:
             self.step,
             {
                 "config": running.settings(self.config, self.processes),
-                "words": list(self.backbone.words.words),
+                "words": running.vocabulary(self.backbone),
                 "weights": self.backbone.saved(),
                 "best": self.backbone.saved(),
                 "old": self.old.state_dict(),

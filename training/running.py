@@ -15,6 +15,8 @@ from filters.devices import device_of
 from schemas.errors import InputError, StoppedError
 from storage import paths
 from training import checkpoint
+from training.backbone import Backbone
+from training.backbones import qwen_image_edit, sd3
 from training.backbones.toy import ToyBackbone
 from training.backbones.words import Words
 from training.config import Run
@@ -72,33 +74,49 @@ class Clock:
         return found
 
 
-def toy_backbone(config: Run, texts: Callable[[], Iterator[str]]) -> ToyBackbone:
-    """The toy with the weights of `init`, or fresh ones and the vocabulary of `texts`.
+def open_backbone(config: Run, texts: Callable[[], Iterator[str]]) -> Backbone:
+    """The configured backbone with the weights of `init`, or its first ones.
+
+    Args:
+        texts: what the toy's vocabulary is taken from where there is no `init`.
 
     Raises:
-        InputError: `init` is of another size.
+        InputError: `init` is of another backbone, or weights cannot be opened.
     """
     torch.manual_seed(config.seed)
-    if config.init is None:
-        return ToyBackbone(config.backbone, Words.of(texts()))
-    state = checkpoint.load_init(config.init)
-    begun = state["config"]["backbone"]
-    now = config.backbone.model_dump()
-    if begun != now:
-        key = next(key for key in sorted({*begun, *now}) if begun.get(key) != now.get(key))
-        raise InputError(
-            f"init: {config.init} has backbone.{key} = {begun.get(key)!r}, not {now.get(key)!r}; take its own"
-        )
-    backbone = ToyBackbone(config.backbone, Words(state["words"]))
-    backbone.restore(state["best"])
+    state = None if config.init is None else checkpoint.load_init(config.init)
+    if state is not None:
+        begun, now = state["config"]["backbone"], json.loads(config.backbone.model_dump_json())
+        if begun != now:
+            key = next(key for key in sorted({*begun, *now}) if begun.get(key) != now.get(key))
+            raise InputError(
+                f"init: {config.init} has backbone.{key} = {begun.get(key)!r}, not {now.get(key)!r}; take its own"
+            )
+    backbone = _first(config, state, texts)
+    if state is not None:
+        backbone.restore(state["best"])
     return backbone
 
 
-def settled(config: Run) -> torch.device:
-    """The device to train on, and this process's threads."""
+def _first(config: Run, state: dict[str, Any] | None, texts: Callable[[], Iterator[str]]) -> Backbone:
+    choice = config.backbone
+    if choice.kind == "toy":
+        words = Words(state["words"]) if state is not None else Words.of(texts())
+        return ToyBackbone(choice, words).to(device_of(config.device))
+    if choice.kind == "qwen_image_edit":
+        return qwen_image_edit.open_backbone(choice, device=config.device, seed=config.seed)
+    return sd3.open_backbone(choice, device=config.device, seed=config.seed)
+
+
+def vocabulary(backbone: Backbone) -> list[str]:
+    """Of the toy, which a checkpoint must hold; others have their own."""
+    return list(backbone.words.words) if isinstance(backbone, ToyBackbone) else []
+
+
+def set_threads(config: Run) -> None:
+    """As many of this process's threads as the configuration says."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    return torch.device(device_of(config.device))
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from shards.reader import Reader
 from storage import paths
 from training import checkpoint, flow, running
 from training.backbone import Backbone, Context
-from training.backbones.toy import ToyBackbone
 from training.config import SFTConfig
 from training.data import Batches, Example, reader_of, texts_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
@@ -37,7 +36,7 @@ def train(config: SFTConfig, say: running.Say) -> None:
         StoppedError: the loss is no number, or memory did not suffice; the last checkpoint is kept.
     """
     with joined() as processes, running.one_line(config.out):
-        device = running.settled(config)
+        running.set_threads(config)
         reader = reader_of(
             config.data,
             "sft",
@@ -49,14 +48,14 @@ def train(config: SFTConfig, say: running.Say) -> None:
             world=processes.world,
         )
         found = running.begin(config, processes)
-        backbone = running.toy_backbone(config, lambda: texts_of(config.data, config.held_out)).to(device)
+        backbone = running.open_backbone(config, lambda: texts_of(config.data, config.held_out))
         run = SFTRun(config, backbone, reader, processes, say)
         if found is not None:
             run.load_state_dict(found[1])
             say(f"{config.out}: goes on from {found[0]}")
         else:
-            parameters = sum(one.numel() for one in backbone.parameters())
-            say(f"{config.data}: {reader.samples:,} samples for SFT; {parameters:,} parameters")
+            parameters = sum(one.numel() for _, one in backbone.trained("both"))
+            say(f"{config.data}: {reader.samples:,} samples for SFT; {parameters:,} parameters are trained")
         run.train()
 
 
@@ -64,7 +63,7 @@ class SFTRun:
     """A run with everything that a checkpoint keeps."""
 
     def __init__(
-        self, config: SFTConfig, backbone: ToyBackbone, reader: Reader, processes: Processes, say: running.Say
+        self, config: SFTConfig, backbone: Backbone, reader: Reader, processes: Processes, say: running.Say
     ) -> None:
         self.config, self.backbone, self.processes = config, backbone, processes
         if config.batch % processes.world:
@@ -142,7 +141,7 @@ class SFTRun:
             self.step,
             {
                 "config": running.settings(self.config, self.processes),
-                "words": list(self.backbone.words.words),
+                "words": running.vocabulary(self.backbone),
                 "weights": self.backbone.saved(),
                 "best": best,
                 "average": self.average.state_dict(),

@@ -34,7 +34,7 @@ def config(toy_data: str, sft_run: str, tmp_path: Path) -> RLConfig:
 
 @pytest.fixture
 def backbone(config: RLConfig) -> ToyBackbone:
-    return running.toy_backbone(config, lambda: iter(()))
+    return running.open_backbone(config, lambda: iter(()))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_an_update_moves_its_policy_and_nothing_else(
     config = rl_config(toy_data, sft_run, tmp_path / "rl", algo=algo, policy=policy, steps=1)
     train(config, quiet)
     before, after = checkpoint.load_init(sft_run)["best"], checkpoint.load_init(config.out)["weights"]
-    backbone = running.toy_backbone(config, lambda: iter(()))
+    backbone = running.open_backbone(config, lambda: iter(()))
     moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert moved and moved <= {name for name, _ in backbone.trained(policy)}  # type: ignore[arg-type]
     lines = metrics(config.out)
@@ -103,7 +103,7 @@ def test_what_was_rewarded_becomes_likelier(backbone: ToyBackbone, batch: list[E
     """A reward for a bright corner: after some updates on one batch it is brighter; the reverse makes it darker."""
     bright = {}
     for sign in (1, -1):
-        backbone = running.toy_backbone(config, lambda: iter(()))
+        backbone = running.open_backbone(config, lambda: iter(()))
         now = config.model_copy(update={"group": 16, "kl": 0.0})
         named = list(backbone.trained("image"))
         old, reference = Weights(named), Weights(named)

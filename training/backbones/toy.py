@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,7 @@ class ToyConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: Literal["toy"] = "toy"
     side: int = Field(default=64, ge=8, le=256)
     patch: int = Field(default=8, ge=1)
     reference_patch: int = Field(default=16, ge=1)
@@ -220,7 +221,7 @@ class ToyBackbone(nn.Module):
     def _embedded(self, text: Tensor) -> Tensor:
         """[B, T, width] words, each with those before it."""
         words = self.word(text) * (text != PAD)[..., None]
-        found = words
+        found: Tensor = words
         for back, mixed in enumerate(self.before, 1):
             found = found + F.pad(mixed(words), (0, 0, back, 0))[:, : words.shape[1]]
         return found
@@ -258,7 +259,8 @@ class Expert(nn.Module):
     def finished(self, x: Tensor, attended: Tensor) -> Tensor:
         """The rest of the block after attention [B, heads, T, width / heads]."""
         x = x + self.out(attended.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.between(x))))
+        added: Tensor = self.down(F.gelu(self.up(self.between(x))))
+        return x + added
 
 
 class Block(nn.Module):
