@@ -198,4 +198,4 @@ def load(path: str, settings: list[str] | None = None, dataset: str | None = Non
         raise InputError(f"{path}: dataset: {found} {', '.join(DATASETS)}")
     if dataset is not None and name != dataset:
         raise InputError(f"{path}: dataset: is {name}, but this command makes {dataset}; use `plumbline {name}`")
-    return validate(DATASETS[name], tree, path)
+    return validate(DATASETS[name], tree, path, settings or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ def load(model: type[M], path: str, settings: list[str] | None = None) -> M:
     tree = read_yaml(path)
     for setting in settings or []:
         apply_setting(tree, setting)
-    return validate(model, tree, path)
+    return validate(model, tree, path, settings or ())
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -51,6 +52,9 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"--set {setting}: the value is not YAML") from error
+    if glued := _glued(value):
+        name, _, rest = glued.partition(":")
+        raise InputError(f"--set {setting}: YAML reads {glued!r} as one word; put a space in it: {name}: {rest}")
     *parents, last = key.split(".")
     node: Any = tree
     for parent in parents:
@@ -67,12 +71,41 @@ def apply_setting(tree: dict[str, Any], setting: str) -> None:
     node[last] = value
 
 
-def validate(model: type[M], tree: dict[str, Any], path: str) -> M:
-    """The tree as a configuration; the first of its errors as one line that names file, key and mend."""
+def _glued(value: Any) -> str:
+    """A key such as `train:1` that has no value: in `{train:1}` YAML sees no pair, for want of a space."""
+    if isinstance(value, list):
+        return next(filter(None, map(_glued, value)), "")
+    if not isinstance(value, dict):
+        return ""
+    here = (key for key, under in value.items() if under is None and isinstance(key, str) and ":" in key.strip(":"))
+    return next(here, "") or _glued(list(value.values()))
+
+
+def validate(model: type[M], tree: dict[str, Any], path: str, settings: Sequence[str] = ()) -> M:
+    """The tree as a configuration; the first of its errors as one line that names file, key and mend.
+
+    Args:
+        settings: `KEY=VALUE` that were put into the tree; what one of them brought in is said of it, not of the file.
+    """
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_error(error, model)}") from error
+        message = first_error(error, model)
+        raise InputError(f"{_blamed(message, path, settings)}: {message}") from error
+
+
+def _blamed(message: str, path: str, settings: Sequence[str]) -> str:
+    """The last setting that reaches the key with which the message begins; else the file."""
+    key = _without_places(message.partition(": ")[0])
+    for setting in reversed(settings):
+        if f"{key}.".startswith(f"{_without_places(setting.partition('=')[0])}."):
+            return f"--set {setting}"
+    return path
+
+
+def _without_places(key: str) -> str:
+    """Without numbers: one model may stand where a list of them may, and its key then has a 0."""
+    return ".".join(part for part in key.split(".") if not part.isdigit())
 
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> str:

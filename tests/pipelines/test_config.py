@@ -104,6 +104,30 @@ def test_a_setting_that_is_none_is_named(tmp_path: Path, setting: str) -> None:
     assert setting in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("splits={train:1}", "YAML reads 'train:1' as one word; put a space in it: train: 1"),
+        ("stress={share: 0.1, kinds: [{a:b}]}", "YAML reads 'a:b' as one word; put a space in it: a: b"),
+        ("samples=many", "samples: must be a valid integer"),
+        ("sampels=3", "sampels: unknown key; did you mean samples?"),
+        ("models.painter.in_flight=none", "models.painter.0.in_flight: must be a valid integer"),
+        ("filters.clip={weights: toy, min_text: high}", "filters.clip.min_text: must be a valid number"),
+    ],
+)
+def test_what_a_setting_brought_in_is_said_of_the_setting(tmp_path: Path, setting: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        configs.load(written(tmp_path), ["seed=3", setting])
+    assert str(caught.value).startswith(f"--set {setting}: {said}")
+
+
+def test_what_the_file_says_is_said_of_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, samples="many")
+    with pytest.raises(InputError) as caught:
+        configs.load(path, ["seed=3", "tasks={add: 1}"])
+    assert str(caught.value).startswith(f"{path}: samples: ")
+
+
 def test_one_model_or_a_weighted_mix(tmp_path: Path) -> None:
     painters = [{"provider": "gemini", "model": "a", "weight": 3}, {"provider": "openai", "model": "b"}]
     models = {"writer": {"provider": "offline"}, "reasoner": {"provider": "offline"}, "painter": painters}
