@@ -19,7 +19,7 @@ def run(
 ) -> None:
     """Compare, and print the counts of each kind with examples; finding something is no error."""
     from pipelines.contamination import EXCLUDED, KEPT, REPORT, Checks, contamination
-    from report.overlaps import many
+    from schemas.counting import many
 
     checks = Checks(
         distance=None if distance < 0 else distance,
@@ -32,7 +32,7 @@ def run(
     report = contamination(out, against, checks)
     for source in report["against"]:
         print(f"against {source['name']}: {many(source['images'], 'image')}, {many(source['prompts'], 'prompt')}")
-    print(f"{out}: {report['samples']:,} samples, {report['images']:,} distinct images")
+    print(f"{out}: {many(report['samples'], 'sample')}, {many(report['images'], 'distinct image')}")
     counts = {**(report["overlaps"] if against else {}), **(report["near_duplicates"] if duplicates else {})}
     if clip is None:
         counts = {kind: count for kind, count in counts.items() if "embedding" not in kind}
@@ -40,7 +40,9 @@ def run(
         print(f"  {count:>8,}  {kind}{_example(report['examples'].get(kind))}")
     for note in report["notes"]:
         print(f"note: {note}")
-    print(f"{report['excluded']:,} samples to leave out: {paths.join(out, EXCLUDED)}; the others: {KEPT}, {REPORT}")
+    print(
+        f"{many(report['excluded'], 'sample')} to leave out: {paths.join(out, EXCLUDED)}; the others: {KEPT}, {REPORT}"
+    )
 
 
 def _example(examples: list[dict[str, Any]] | None) -> str:

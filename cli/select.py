@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schemas.counting import many
 from schemas.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,28 +44,31 @@ def run(
     )
     selected = select(out, asked, _blobs(ledger) if rejected else None)
     _say(out, selected, asked.rejected)
+    if not selected.ids and (place := list_file or dest):
+        raise InputError(f"{place}: not written: no sample of {out} is chosen")
     if list_file is not None:
         write_ids(list_file, selected.ids)
-        print(f"{list_file}: {len(selected.ids):,} ids")
+        print(f"{list_file}: {many(len(selected.ids), 'id')}")
     if dest is not None:
         manifest = write_selected(out, dest, selected, shard_samples)
-        counts = manifest["counts"]
-        print(f"{dest}: {counts['kept']:,} samples in {sum(manifest['config']['shards'].values()):,} shards")
+        counts, shards = manifest["counts"], sum(manifest["config"]["shards"].values())
+        print(f"{dest}: {many(counts['kept'], 'sample')} in {many(shards, 'shard')}")
         if counts["rejected"]:
             _say_unwritten(dest)
 
 
 def _say(out: str, found: Selected, rejected: bool) -> None:
-    print(f"{out}: {len(found.kept):,} of {found.total:,} samples")
+    print(f"{out}: {len(found.kept):,} of {many(found.total, 'sample')}")
     if rejected:
         back = found.back
-        print(f"  and {len(back.ids):,} of {back.rejected:,} rejected ones come back")
+        come = "comes" if len(back.ids) == 1 else "come"
+        print(f"  and {len(back.ids):,} of {many(back.rejected, 'rejected one')} {come} back")
         if back.without_draft:
-            print(f"  {back.without_draft:,} rejections never became a sample (`plumbline rejects` says why)")
+            print(f"  {many(back.without_draft, 'rejection')} never became a sample (`plumbline rejects` says why)")
         if back.unscored:
-            print(f"  {back.unscored:,} were rejected before a score that is asked for was computed")
+            print(f"  {many(back.unscored, 'was', 'were')} rejected before a score that is asked for was computed")
         if back.lost:
-            print(f"  {len(back.lost):,} meet it and cannot come back:")
+            print(f"  {many(len(back.lost), 'meets', 'meet')} it and cannot come back:")
             for key, why in list(back.lost.items())[:_SHOWN]:
                 print(f"    {key}  {why}")
             if len(back.lost) > _SHOWN:

@@ -15,6 +15,7 @@ from shards.expressions import Kind, compiled
 from shards.manifest import read_run, root_run
 from shards.scores import read_scores
 from shards.selecting import columns_of, matching
+from storage import paths
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,13 @@ def write_selected(out: str, dest: str, selected: Selected, shard_samples: int |
     A sample that is brought back and whose image turns out to be damaged is a rejection of `dest`.
 
     Raises:
-        InputError: nothing was selected, or `dest` holds something else.
+        InputError: nothing was selected, or `dest` holds something else or lies inside `out`.
         DamageError: a tar of `out` is missing or is not what its index says.
     """
     if not selected.ids:
         raise InputError(f"{dest}: not written: no sample of {out} is chosen")
+    if paths.holds(out, dest):
+        raise InputError(f"{dest}: lies inside {out}, which is chosen from; choose another --out")
     back = {split: samples for split, samples in selected.back.samples.items() if samples}
     return copy_samples(out, dest, selected.kept, shard_samples=shard_samples, note=selected.note, added=back)
 

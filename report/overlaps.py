@@ -7,6 +7,7 @@ import json
 from report.features import Json
 from report.output import Output
 from report.wording import without_paths
+from schemas.counting import many
 from schemas.errors import DamageError
 from shards.indexes import digest_of_tars
 from storage import paths
@@ -49,15 +50,10 @@ def _told(found: Json) -> str:
     if found["against"]:
         kinds = [f"{count:,} {_WORDS[kind]}" for kind, count in found["overlaps"].items() if count]
         said = f"overlap: {', '.join(kinds)}" if kinds else "no sample overlaps with any of these"
-        lines.append(f"- Of {found['samples']:,} samples, {'these ' if kinds else ''}{said}.")
+        lines.append(f"- Of {many(found['samples'], 'sample')}, {'these ' if kinds else ''}{said}.")
     duplicates = sum(found["near_duplicates"].values())
     if found["settings"]["duplicates"]:
         lines.append(f"- Near-duplicates of another target, counted by kind: {duplicates:,}.")
     if found["excluded"]:
-        lines.append(f"- These {found['excluded']:,} are still here; `contamination-exclude.txt` names them.")
+        lines.append(f"- Still here: {many(found['excluded'], 'sample')}, named in `contamination-exclude.txt`.")
     return "\n".join(lines)
-
-
-def many(count: int, word: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count:,} {word}{'s' * (count != 1)}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import lru_cache, partial
 from typing import Any
 
+from schemas.counting import many
 from schemas.errors import DamageError, InputError
 from shards.commit import ShardSample, finished, write_shard
 from shards.indexes import Index, digest_of_tars, read_index_of, read_indexes, read_span
@@ -110,7 +111,7 @@ def _places(indexes: list[Index], chosen: Collection[str], out: str) -> dict[str
                 places[index.name.split].append((k, row))
     if missing := sorted(key for key in chosen if key not in found):
         raise InputError(
-            f"{out}: has no sample {missing[0]!r} ({len(missing):,} of {len(chosen):,} ids are not in it); "
+            f"{out}: has no sample {missing[0]!r} ({len(missing):,} of {many(len(chosen), 'id')} not in it); "
             "a rejected sample has no place in the shards"
         )
     return places

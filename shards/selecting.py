@@ -115,7 +115,14 @@ def read_ids(file: str) -> frozenset[str]:
 
 
 def write_ids(file: str, ids: Iterable[str]) -> None:
-    """One id to a line, in order; the file appears whole or not at all."""
+    """One id to a line, in order; the file appears whole or not at all.
+
+    Raises:
+        InputError: there is no such folder, or the file cannot be written.
+    """
+    folder = file.rpartition("/")[0]
+    if folder and not paths.is_remote(file) and not paths.exists(folder):
+        raise InputError(f"{file}: there is no folder {folder}; make it, or choose another place")
     try:
         paths.write_atomic(file, "".join(f"{key}\n" for key in ids).encode())
     except OSError as error:

@@ -53,6 +53,13 @@ def same(one: str, other: str) -> bool:
     return os.path.realpath(_local(one)) == os.path.realpath(_local(other))
 
 
+def holds(folder: str, path: str) -> bool:
+    """Whether `path` lies below `folder`, through links and however they are written; it need not be there."""
+    if is_remote(folder) or is_remote(path):
+        return path.startswith(folder.rstrip("/") + "/") and path.rstrip("/") != folder.rstrip("/")
+    return os.path.realpath(_local(path)).startswith(os.path.realpath(_local(folder)).rstrip(os.sep) + os.sep)
+
+
 def open_read(uri: str) -> BinaryIO:
     """A seekable binary file.
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+from schemas.counting import many
 from schemas.errors import InputError
 from shards.export.folder import Folder
 from shards.export.groups import GROUP_BYTES, Groups, Part, byte_lists
@@ -55,7 +56,7 @@ def write(source: Source, folder: Folder, options: Options) -> None:
         parts = _written(source, split, folder, schema, options.without_iccot, units)
         info = {f"{where}/{part.name}": {"num_row_groups": part.row_groups} for part in parts}
         folder.text(f"{split}.parquet_info.json", json.dumps(info, indent=1) + "\n")
-        folder.notes.append(f"{split} has {sum(info[key]['num_row_groups'] for key in info):,} row groups")
+        folder.notes.append(f"{split} has {many(sum(part.row_groups for part in parts), 'row group')}")
         if split == "train":
             _register(folder, where, len(parts), sum(part.rows for part in parts))
 

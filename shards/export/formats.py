@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 
+from schemas.counting import many
 from schemas.errors import InputError
 from shards.export.folder import new_folder
 from shards.export.options import Options
 from shards.export.source import open_source
+from storage import paths
 
 HOLDS: dict[str, dict[str, str]] = {
     "bagel": {"realign": "references, instruction, IC-CoTs and target"},
@@ -64,7 +66,7 @@ class Exported:
         """`24 samples = 6 written + 18 left out (12 rewritten, 6 same_pair)`."""
         left = sum(self.left_out.values())
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.left_out.items()))
-        sums = f"{self.samples:,} samples = {self.samples - left:,} written + {left:,} left out"
+        sums = f"{many(self.samples, 'sample')} = {self.samples - left:,} written + {left:,} left out"
         return f"{sums} ({reasons})" if reasons else sums
 
     def __str__(self) -> str:
@@ -83,7 +85,7 @@ def export(out: str, name: str, dest: str, options: Options | None = None) -> Ex
 
     Raises:
         InputError: no such format; it holds nothing of this dataset, or no sample of it; an option that is not the
-            format's; `out` is no finished output; `dest` holds something or cannot be written.
+            format's; `out` is no finished output; `dest` holds something, lies inside `out` or cannot be written.
         DamageError: a tar of `out` is missing or not what its index says.
     """
     options = options or Options()
@@ -92,6 +94,8 @@ def export(out: str, name: str, dest: str, options: Options | None = None) -> Ex
     if source.dataset not in HOLDS[name]:
         able = " or ".join(other for other, held in HOLDS.items() if source.dataset in held)
         raise InputError(f"{out}: {name} holds nothing of {source.dataset or 'this'} data; choose {able or 'another'}")
+    if paths.holds(out, dest):
+        raise InputError(f"{dest}: lies inside {out}, which is exported; choose another --out")
     with new_folder(dest) as folder:
         import_module(f"shards.export.{name}").write(source, folder, options)
         found = Exported(source.samples, dict(folder.rows), dict(folder.left_out), tuple(folder.notes))

@@ -244,7 +244,11 @@ def test_the_command_says_and_writes_what_it_found(labels: str, tmp_path: Path) 
         (["--where", "scor > 3"], "no column `scor`; did you mean score"),
         (["--where", " "], "--where: is empty"),
         ([], "say what to choose"),
-        (["--where", "score > 9", "--out", "OUT"], "no sample of .* is chosen"),
+        (["--where", "score > 9", "--out", "OUT"], "dest: not written: no sample of .* is chosen"),
+        (["--where", "score > 9", "--write-ids", "ids.txt"], r"ids\.txt: not written: no sample of .* is chosen"),
+        (["--where", "score > 1", "--write-ids", "deep/ids.txt"], "deep/ids.txt: there is no folder deep; make it"),
+        (["--where", "score > 1", "--out", "OUT", "--write-ids", "deep/ids.txt"], "there is no folder deep"),
+        (["--where", "score > 1", "--out", "IN"], "IN: lies inside .*, which is chosen from; choose another --out"),
         (["--ids", "nothing.txt"], "nothing.txt: there is no such file"),
         (["--ids", "bad.txt"], "bad.txt: line 2: 'two words' is no id"),
         (["--ids", "unknown.txt"], "--ids: 'abc' is not in the shards"),
@@ -262,12 +266,12 @@ def test_what_the_user_must_mend_is_one_line_and_nothing_is_written(
     (tmp_path / "bad.txt").write_text("one\ntwo words\n")
     (tmp_path / "unknown.txt").write_text("abc\n")
     monkeypatch.chdir(tmp_path)
+    places = {"OUT": str(tmp_path / "dest"), "IN": f"{labels}/deep/IN"}
     with pytest.raises(InputError, match=message) as caught:
-        main.app(
-            ["select", labels, *(str(tmp_path / "dest") if w == "OUT" else w for w in words)], standalone_mode=False
-        )
+        main.app(["select", labels, *(places.get(word, word) for word in words)], standalone_mode=False)
     assert "\n" not in str(caught.value) and caught.value.exit_code == 2
-    assert not (tmp_path / "dest").exists()
+    there = (tmp_path / "dest", tmp_path / "ids.txt", tmp_path / "deep", Path(labels) / "deep")
+    assert not any(place.exists() for place in there)
 
 
 def test_only_critic_labels_are_balanced(runs: tuple[Path, Path, Path]) -> None:

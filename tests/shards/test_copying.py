@@ -158,7 +158,7 @@ def test_a_bucket_and_a_folder_give_the_same(source: str, tmp_path: Path) -> Non
 
 
 def test_ids_that_are_not_there_are_counted_and_the_first_named(source: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no sample 'aaa' \(2 of 3 ids are not in it\)"):
+    with pytest.raises(InputError, match=r"has no sample 'aaa' \(2 of 3 ids not in it\)"):
         copy_samples(source, str(tmp_path / "dest"), ["zzz", "aaa", ids_of(source)[0]])
     assert not (tmp_path / "dest").exists()
 

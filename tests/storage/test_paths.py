@@ -173,3 +173,17 @@ def test_a_folder_is_the_same_however_it_is_written(tmp_path: Path) -> None:
     assert not paths.same(str(tmp_path / "a"), str(tmp_path))
     assert paths.same("gs://bucket/out", "gs://bucket/out/")
     assert not paths.same("gs://bucket/out", "s3://bucket/out")
+
+
+def test_a_folder_holds_what_lies_below_it_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    for below in ("out/x", "out/x/y", "./out/../out/x", "link/x", f"file://{tmp_path}/out/x"):
+        assert paths.holds("out", below) and paths.holds(f"{tmp_path}/link/", below)
+    for beside in ("out", "out/", "outer", "out/../x", "link", "memory://out/x"):
+        assert not paths.holds("out", beside)
+    assert paths.holds("memory://b/out/", "memory://b/out/x") and not paths.holds("memory://b/out", "memory://b/outer")
+    assert not paths.holds("memory://b/out", "memory://b/out/")

@@ -120,6 +120,14 @@ def test_parquet_loses_no_key_that_the_first_sample_lacks(added: dict[str, Any],
     assert os.listdir(tmp_path) == ["out"]
 
 
+def test_inside_the_output_nothing_is_written(tmp_path: Path) -> None:
+    out = outputs.realign(tmp_path / "out")
+    before = tree(out)
+    with pytest.raises(InputError, match=r"lies inside .*, which is exported; choose another --out"):
+        export(str(out), "parquet", str(out / "exports" / "x"))
+    assert tree(out) == before and not (out / "exports").exists()
+
+
 def test_no_run_and_an_unfinished_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not the folder of a run"):
         export(str(tmp_path), "parquet", str(tmp_path / "x"))
