@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
+from schemas.counting import many
 from schemas.errors import DamageError, InputError, StoppedError
 from storage import paths
 
@@ -24,14 +25,14 @@ def run_verify(out: str) -> None:
     for problem in problems:
         print(problem)
     if problems:
-        found = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found"
+        found = f"{many(len(problems), 'problem')} found"
         mend = "delete the files of each shard named above and run the command that made them again"
         raise DamageError(f"{out}: {found}; {mend}")
     manifest = read_manifest(out)
     assert manifest is not None
     counts = manifest["counts"]
     sums = f"{counts['planned']:,} planned = {counts['kept']:,} kept + {counts['rejected']:,} rejected"
-    print(f"{out}: sound; {len(manifest['files']):,} files, {sums}")
+    print(f"{out}: sound; {many(len(manifest['files']), 'file')}, {sums}")
 
 
 def run_merge(folders: list[str], out: str) -> None:
@@ -125,7 +126,7 @@ def _reopen(out: str, ledger: str | None) -> None:
             "(nothing was reopened)"
         )
     reopen(out, shards)
-    print(f"{out}: {len(shards):,} shard{'s' * (len(shards) != 1)} reopened; run the command that made them again")
+    print(f"{out}: {many(len(shards), 'shard')} reopened; run the command that made them again")
     if forgotten < len(keys):
         print(
             f"note: {len(keys) - forgotten:,} of {len(keys):,} unusable answers are not in the ledger {opened.location}"

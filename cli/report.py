@@ -10,6 +10,7 @@ def run(out: str, card_only: bool, samples: int | None, thumb: int | None) -> No
     from report.card import CARD, card_files
     from report.output import read_output
     from report.page import REPORT, SAMPLES, write_report
+    from schemas.counting import many
 
     output = read_output(out)
     if output.missing:
@@ -23,6 +24,7 @@ def run(out: str, card_only: bool, samples: int | None, thumb: int | None) -> No
     if written is None:
         return
     if written.damaged:
-        print(f"note: {written.damaged:,} pictures are not what the index says, and are left out; run `verify`")
-    shown = f"{written.shown:,}" + (f" of {written.of:,}" if written.shown < written.of else "")
-    print(f"{paths.join(out, REPORT)}: {shown} entries, {written.bytes / 1e6:.1f} MB; open it in a browser")
+        found = many(written.damaged, "picture is", "pictures are")
+        print(f"note: {found} not what the index says, and left out; run `verify`")
+    shown = f"{written.shown:,} of " * (written.shown < written.of) + many(written.of, "entry", "entries")
+    print(f"{paths.join(out, REPORT)}: {shown}, {written.bytes / 1e6:.1f} MB; open it in a browser")

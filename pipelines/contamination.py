@@ -15,6 +15,7 @@ from filters.near_duplicates import alike, near_by_embedding, near_by_hash
 from filters.near_hashes import as_hashes, near_matches
 from filters.overlaps import KnownTexts
 from pipelines.against import Seen, Source, look, phash_of, read_source, says_little
+from schemas.counting import many
 from schemas.errors import DamageError, ImageError, InputError
 from shards.indexes import digest_of_tars, read_indexes
 from shards.manifest import canonical, read_run, root_run
@@ -122,7 +123,7 @@ def _looked_at(source: Source, out: str, notes: list[str]) -> list[Seen]:
     seen = list(_spread(one, source.pictures))
     broken = [one for one in seen if isinstance(one, str)]
     if broken:
-        notes.append(f"{source.name}: {len(broken):,} images cannot be read, such as {broken[0]}")
+        notes.append(f"{source.name}: {many(len(broken), 'image')} cannot be read, such as {broken[0]}")
     return [one for one in seen if isinstance(one, Seen)]
 
 
@@ -179,7 +180,7 @@ def _hashes(shown: Gallery, notes: list[str]) -> dict[str, str]:
 
     found = dict(_spread(one, list(shown.pictures)))
     if broken := sum(not phash for phash in found.values()):
-        notes.append(f"{broken:,} images of the output cannot be decoded; run `verify`")
+        notes.append(f"{many(broken, 'image')} of the output cannot be decoded; run `verify`")
     return {digest: phash for digest, phash in found.items() if phash}
 
 

@@ -20,10 +20,13 @@ function card(head, detail, place) {
     about(detail));
 }
 
+const AGAIN = ["retryable", "repairable"];
+
 function why(rejected) {
   return h("div", { class: "why" },
     h("p", { class: "text" }, h("b", null, `${rejected.stage}: ${spoken(rejected.reason)}`),
-      rejected.detail ? ` – ${rejected.detail}` : "", ` (${rejected.class})`),
+      rejected.detail ? ` – ${rejected.detail}` : "",
+      AGAIN.includes(rejected.class) ? " (plumbline rejects --retry asks again)" : ""),
     rejected.answer ? h("details", null, h("summary", null, "The model's last answer"), text(rejected.answer)) : null);
 }
 
@@ -31,7 +34,7 @@ function scoreLine(scores) {
   const found = Object.entries(scores);
   if (!found.length) return null;
   return h("p", { class: "scores" }, found.map(([name, values]) =>
-    h("span", null, `${spoken(name)} `, h("b", null, values.map((value) => number(value, 4)).join(", ")))));
+    h("span", null, `${spoken(name)} `, h("b", null, values.map((value) => number(value, name === "sharpness" || Math.abs(value) >= 10 ? 1 : 4)).join(", ")))));
 }
 
 function about(detail) {

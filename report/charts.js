@@ -38,9 +38,12 @@ function histogram(found, pick) {
         svg("title", null, `${label}: ${number(kept)} kept${rejected ? `, ${number(rejected)} rejected` : ""}`)),
     ];
   });
+  /* A limit that nothing is near stands at the edge beyond which it is. */
+  const beyond = (mark) => (mark.at < low ? ", further left" : mark.at > low + span ? ", further right" : "");
   const marks = found.marks.map((mark) => {
-    const x = (300 * (mark.at - low)) / span;
-    return svg("line", { x1: x, x2: x, y1: 0, y2: high }, svg("title", null, `${mark.name}: ${mark.at}`));
+    const x = Math.min(299, Math.max(1, (300 * (mark.at - low)) / span));
+    return svg("line", { class: beyond(mark) && "beyond", x1: x, x2: x, y1: 0, y2: high },
+      svg("title", null, `${mark.name}: ${mark.at}${beyond(mark)}`));
   });
   const rejected = found.rejected.some((n) => n), mean = found.mean === null ? null : number(found.mean);
   const label = `Histogram of ${spoken(found.name)}: ${mean === null ? "only rejected samples have it" : `mean of the kept ${mean}`}`;
@@ -52,7 +55,7 @@ function histogram(found, pick) {
       : h("div", { class: "axis" }, h("span", null, number(low)), h("span", null, mean === null ? "none of the kept" : `mean ${mean}`),
         h("span", null, number(found.edges[bins]))),
     legend(...(mean === null ? [] : [["kept", "kept"]]), ...(rejected ? [["lost", "rejected"]] : []),
-      ...found.marks.map((mark) => ["mark", `${mark.name} ${mark.at}`])));
+      ...found.marks.map((mark) => ["mark", `${mark.name} ${mark.at}${beyond(mark)}`])));
 }
 
 function balanceCharts(balance) {
@@ -77,19 +80,19 @@ function diversityCharts(found) {
   const made = [];
   if (rows.length) {
     made.push(chart("Diversity of texts", table(["", "texts", "differ", "distinct-1", "-2", "-3"], rows),
-      h("small", null, `Different n-grams over n-grams, of ${number(found.records)} records; falls as they grow in number.`)));
+      h("small", null, `Different n-grams over n-grams, of ${many(found.records, "record")}; falls as they grow in number.`)));
   }
   const verbs = found.verbs;
   if (verbs && verbs.pairs) {
     made.push(chart("Verbs and objects", bars(verbs.top.map(([name, n]) => ({ name, parts: [{ kind: "kept", n }], said: number(n) }))),
-      h("small", null, `${number(verbs.pairs)} pairs of ${number(verbs.verbs)} verbs, found by rule in ${percent(verbs.recognised)} of the instructions (English).`)));
+      h("small", null, `${many(verbs.pairs, "pair")} of ${many(verbs.verbs, "verb")}, found by rule in ${percent(verbs.recognised)} of the instructions (English).`)));
   }
   const cots = found.reasonings;
   if (cots && cots.samples) {
     const last = cots.histogram.length;
     made.push(chart("Distance between the reasonings of a sample", bars(cots.histogram.map((n, i) => ({
       name: `${number(i / last)}–${number((i + 1) / last)}`, parts: [{ kind: "kept", n }], said: number(n) }))),
-      h("small", null, `Mean ${number(cots.mean)}: 1 − Jaccard of word pairs, 0 being equal. ${percent(cots.repeated)} of ${number(cots.draws)} draws repeat another.`)));
+      h("small", null, `Mean ${number(cots.mean)}: 1 − Jaccard of word pairs, 0 being equal. ${percent(cots.repeated)} of ${many(cots.draws, "draw")} repeat another.`)));
   }
   return made;
 }
@@ -101,7 +104,7 @@ function overview(figures, diversity, act) {
     [number(counts.planned), "planned"],
     [number(counts.kept), `kept (${percent(counts.kept / Math.max(1, counts.planned))})`],
     [number(counts.rejected), "rejected"],
-    [number(calls), "calls to models"],
+    [number(calls), calls === 1 ? "call to a model" : "calls to models"],
     [dollars(usd), counts.kept && usd ? `spent; ${dollars(usd / counts.kept)} per kept` : "spent"],
     ...(figures.splits.length > 1 ? figures.splits.map((split) => [number(split.kept), `kept in ${split.name}`]) : []),
   ];
@@ -118,7 +121,7 @@ function overview(figures, diversity, act) {
       said: step.lost ? `${number(step.left)} (−${number(step.lost)})` : number(step.left) }))),
       legend(["kept", "left"], ["lost", "rejected here"])));
     made.push(chart("Rejections by reason", bars(figures.reasons.map((one) => ({
-      name: spoken(one.reason), title: `${one.stage}, ${one.class}: show them`, parts: [{ kind: "lost", n: one.count }],
+      name: spoken(one.reason), title: `${one.stage}: show them`, parts: [{ kind: "lost", n: one.count }],
       said: number(one.count), act: () => act.reason(one.reason) })))));
   }
   made.push(chart(figures.dataset === "realign" ? "Tasks" : "Dimensions", bars(figures.tasks.map((task) => ({
@@ -139,7 +142,7 @@ function overview(figures, diversity, act) {
   if (figures.usage.length) made.push(cost);
   const others = figures.scores.filter((found) => !found.leading);
   if (others.length) {
-    made.push(h("details", null, h("summary", null, `${number(others.length)} more scores: ${others.map((found) => spoken(found.name)).join(", ")}`),
+    made.push(h("details", null, h("summary", null, `${many(others.length, "more score")}: ${others.map((found) => spoken(found.name)).join(", ")}`),
       h("div", { class: "charts" }, others.map((found) => histogram(found, act.score)))));
   }
   append(document.getElementById("charts"), made);

@@ -32,6 +32,7 @@ function svg(name, attributes, ...children) {
 const data = (id) => JSON.parse(document.getElementById(id).textContent);
 const number = (value, digits) =>
   typeof value !== "number" ? "–" : value.toLocaleString("en", { maximumFractionDigits: digits ?? (Math.abs(value) >= 100 ? 0 : 3) });
+const many = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${number(100 * share, 1)} %`);
 const dollars = (usd) => (usd > 0 && usd < 0.01 ? `$${usd.toPrecision(2)}` : `$${number(usd, 2)}`);
 const spoken = (word) => String(word).replaceAll("_", " ");

@@ -107,7 +107,10 @@ def _lost(output: Output) -> list[Json]:
 
 
 def score_histograms(output: Output) -> list[Json]:
-    """`{name, edges, kept, rejected, marks}` of every score that was computed, marks being configured thresholds."""
+    """`{name, edges, kept, rejected, marks}` of every score that was computed, marks being the configured limits.
+
+    A limit may lie beyond the edges: then nothing came near it.
+    """
     kept = _kept_scores(output)
     rejected: dict[str, list[float]] = {}
     for row in output.rejects:
@@ -167,16 +170,17 @@ def _histogram(
         low, high = 1.0, 5.0
     bins = int(high - low) + 1 if whole else BINS
     edges = [low - 0.5 + i for i in range(bins + 1)] if whole else _edges(low, high, bins)
-    near = [{"name": key, "at": at} for key, at in marks if _concerns(key, name) and edges[0] <= at <= edges[-1]]
+    limits = [(key, at) for key, at in marks if _concerns(key, name)]
+    near = any(edges[0] <= at <= edges[-1] for _, at in limits)
     return {
         "name": name,
-        "leading": bool(near) or whole or name in _LEADING,
+        "leading": near or whole or name in _LEADING,
         "whole": whole,
         "edges": [round(edge, 6) for edge in edges],
         "kept": _binned(kept, edges),
         "rejected": _binned(rejected, edges),
         "mean": round(sum(kept) / len(kept), 4) if kept else None,
-        "marks": near,
+        "marks": [{"name": key, "at": at} for key, at in limits],
     }
 
 

@@ -46,6 +46,8 @@ _FIELDS = {
         ("json", "prompt, dimension, score, reasoning, checklist, marks, aspects, student_prompt, student_answer"),
     ],
 }
+_UNITS = {"firm-edit": "dimension", "firm-gen": "dimension"}
+"""What a row's `task` is called where it is none."""
 _SENTINEL = """
 Every key is in every sample, and nothing in the JSON is null: a score of -1.0 was not computed, an empty text does not
 apply. The features in the header list every key; leave them there, since loaders that infer a schema from the first few
@@ -83,14 +85,17 @@ def _counts(found: Json, contents: Contents) -> str:
             ("split", "kept", "rejected", "shards"),
             [(s["name"], s["kept"], s["rejected"], s["shards"]) for s in found["splits"]],
         ),
-        _table(("task", "kept", "rejected"), [(t["name"], t["kept"], t["rejected"]) for t in found["tasks"]]),
+        _table(
+            (_UNITS.get(found["dataset"], "task"), "kept", "rejected"),
+            [(t["name"], t["kept"], t["rejected"]) for t in found["tasks"]],
+        ),
     ]
     if contents.images:
         lines.append(_table(("references", "samples"), sorted(contents.images.items())))
     if found["reasons"]:
         reasons = [(r["stage"], r["reason"], r["count"]) for r in found["reasons"]]
         lines.append(_table(("stage", "rejected because of", "count"), reasons))
-    if scores := [(s["name"], s["mean"]) for s in found["scores"] if s["mean"] is not None]:
+    if scores := [(s["name"], _rounded(s["mean"])) for s in found["scores"] if s["mean"] is not None]:
         lines.append(_table(("score of the kept", "mean"), scores))
     for dimension, balance in sorted(found["balance"].items()):
         rows = [(score, n, balance["after"].get(score, 0)) for score, n in sorted(balance["before"].items())]
@@ -216,7 +221,8 @@ def limits(output: Output, found: Json, contents: Contents) -> list[str]:
     if found["missing"]:
         lines.append(f"The run is not finished: {inert(found['missing'])}.")
     if any("offline" in models for models in contents.models.values()):
-        roles = sorted(role for role, models in contents.models.items() if "offline" in models)
+        # A role that answers twice is in the provenance twice: describer_detailed, describer_obvious.
+        roles = sorted({role.split("_")[0] for role, models in contents.models.items() if "offline" in models})
         lines.append(
             f"By rule and without a model ({inert(', '.join(roles))}): good for testing a pipeline, poor for training."
         )
@@ -235,6 +241,11 @@ def limits(output: Output, found: Json, contents: Contents) -> list[str]:
     if output.dataset == "firm-edit":
         lines.append("Rewritten instructions were not fulfilled by the edit on purpose; the key `rewrite` names how.")
     return lines
+
+
+def _rounded(score: float) -> float:
+    """As the gallery shows it: of what is counted in tens or thousands, such as sharpness, one decimal."""
+    return round(score, 1 if abs(score) >= 10 else 4)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -101,7 +101,7 @@ def test_nothing_in_common_is_nothing_found(out: Path, bench: Path) -> None:
     report = contamination(str(out), [str(bench)], Checks())
     assert report["excluded"] == 0 and (out / EXCLUDED).read_text() == ""
     assert report["against"][0] == {"name": str(bench), "images": 3, "prompts": 1}
-    assert any("1 images cannot be read" in note for note in report["notes"])
+    assert any("1 image cannot be read" in note for note in report["notes"])
 
 
 def test_near_duplicates_keep_the_first(out: Path) -> None:

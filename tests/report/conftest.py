@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before anyone imports `datasets`: a folder is read, and nobody on the network is asked.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -298,9 +299,10 @@ def write_one(
     scores: dict[str, float],
     rejected: list[dict[str, float]],
     images: dict[str, bytes] | None = None,
+    filters: dict[str, Any] | None = None,
 ) -> Path:
     """A run of one sample with this record, and rejections with these scores."""
-    run_json = {"dataset": "realign", "shards": {"train": 1}, "prompts": {}, "versions": {}}
+    run_json = {"dataset": "realign", "shards": {"train": 1}, "prompts": {}, "versions": {}, "filters": filters or {}}
     sample = ShardSample("a" * 32, [*(images or {}).items(), ("json", record.encode())], scores, (), 0)
     rejections = [
         Rejection(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -291,3 +292,46 @@ def test_damaged_pictures_and_a_score_of_the_rejected_alone_are_told(browser: An
     sync_api.expect(visit.page.locator("#charts")).to_contain_text("none of the kept")
     assert visit.trouble == []
     visit.context.close()
+
+
+def test_limits_beyond_a_histogram_stand_at_its_edges_and_sharpness_has_one_decimal(
+    browser: Any, tmp_path: Path
+) -> None:
+    from cli.report import run
+
+    limits = {"config": {"quality": {"min_sharpness": 20.0, "max_luminance": 400.0, "min_contrast": 3.0}}}
+    scores = {"sharpness": 1234.5678, "luminance": 101.25, "contrast": 2.34567}
+    others = [{"sharpness": 300.0, "luminance": 99.0, "contrast": 4.0}]
+    record = json.dumps({"id": "x", "task": "add", "scores": scores})
+    folder = write_one(tmp_path / "out", record, scores, others, filters=limits)
+    run(str(folder), False, None, None)
+    visit = Visit(browser, folder)
+    scored = visit.page.locator("article .scores").inner_text()
+    assert "sharpness 1,234.6" in scored and "contrast 2.3457" in scored
+    visit.page.click(".charts summary")
+    for title, place, legend in (
+        ("sharpness", 1.0, "quality.min_sharpness 20, further left"),
+        ("luminance", 299.0, "quality.max_luminance 400, further right"),
+        ("contrast", pytest.approx(118.67, abs=0.1), "quality.min_contrast 3"),
+    ):
+        chart = visit.page.locator(".chart", has=visit.page.get_by_role("heading", name=title, exact=True))
+        line = chart.locator("svg line:not(.base)")
+        assert float(line.get_attribute("x1")) == place
+        assert ("beyond" in (line.get_attribute("class") or "")) == ("further" in legend)
+        assert chart.locator(".legend").inner_text().endswith(legend)
+    assert visit.trouble == []
+    visit.context.close()
+
+
+def test_a_rejection_says_what_may_be_done_and_no_class(visit: Any) -> None:
+    page = visit("realign", "#?state=rejected&reason=blocked")
+    said = page.page.locator("article .why").first.inner_text()
+    assert "was refused" in said and "(final)" not in said
+    assert "(filtered)" not in page.page.locator("body").inner_text()
+
+
+def test_instructions_of_a_pair_are_set_apart(visit: Any) -> None:
+    card = visit("firm-edit").page.locator("article").first
+    first, second = card.locator(".asked").nth(0), card.locator(".asked").nth(1)
+    above, below = first.locator(".judged").bounding_box(), second.bounding_box()
+    assert below["y"] - (above["y"] + above["height"]) >= 10

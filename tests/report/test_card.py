@@ -230,6 +230,43 @@ def test_a_bucket_gets_the_same_files(outputs: dict[str, Path], tmp_path: Path) 
         assert bucket.cat_file(f"/report-test/{file}") == (folder / file).read_bytes()
 
 
+def test_labels_are_counted_by_dimension_and_a_role_is_named_once(outputs: dict[str, Path]) -> None:
+    for name in DATASETS:
+        head = "| task | kept | rejected |" if name == "realign" else "| dimension | kept | rejected |"
+        assert head in (outputs[name] / CARD).read_text()
+    output = read_output(str(outputs["firm-edit"]))
+    contents = read_contents(output)
+    contents.models = {role: Counter({"offline": 1}) for role in ("describer_obvious", "describer_detailed", "judge")}
+    assert "without a model (describer, judge):" in body(output, contents, "")
+
+
+def test_one_of_each_is_said_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from cli import contamination, select
+    from cli.export import run as export
+
+    source, one = str(write_realign(tmp_path / "out")), str(tmp_path / "one")
+    (tmp_path / "ids.txt").write_text(next(read_samples(source)).id)
+    chosen = str(tmp_path / "chosen.txt")
+    select.run(source, None, str(tmp_path / "ids.txt"), False, [], None, one, chosen, None, None)
+    run(one, False, None, None)
+    export(one, "parquet", str(tmp_path / "parquet"), None, 1, 0.0, None)
+    (tmp_path / "prompts.csv").write_text("prompt\nsomething else entirely that nobody wrote\n")
+    contamination.run(one, [str(tmp_path / "prompts.csv")], False, 6, 13, 5, None, 0.95)
+    said = capsys.readouterr().out
+    for words in (
+        "1 of 44 samples",
+        "1 id\n",
+        "1 sample in 1 shard\n",
+        "1 entry,",
+        "1 sample = 1 written",
+        "1 sample,",
+    ):
+        assert words in said
+    assert not re.search(r"\b1 (\w+ )?(samples|shards|ids|entries|images|groups|pictures)\b", said)
+    select.run(one, "clip_text >= 0", None, False, [], None, None, None, None, None)
+    assert f"{one}: 1 of 1 sample\n" in capsys.readouterr().out
+
+
 def test_a_folder_that_is_no_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run\.json: there is no such file"):
         run(str(tmp_path), False, None, None)

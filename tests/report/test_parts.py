@@ -22,7 +22,7 @@ from report.output import read_output
 from report.page import json_text, write_report
 from report.wording import without_paths
 from schemas.errors import DamageError
-from tests.report.conftest import write_edits, write_realign
+from tests.report.conftest import write_edits, write_one, write_realign
 
 
 class Scripts(HTMLParser):
@@ -119,6 +119,13 @@ def test_figures_are_of_the_whole_output(outputs: dict[str, Path]) -> None:
     assert found["usage"][0]["usd"] == 3.75 and found["lost"][0] == {"stage": "painter", "usd": 2.0}
     balance = figures(read_output(str(outputs["firm-edit"])))["balance"]
     assert sum(balance["execution"]["before"].values()) == 24
+
+
+def test_a_limit_beyond_all_values_is_kept_and_does_not_lead(tmp_path: Path) -> None:
+    limits = {"config": {"quality": {"min_sharpness": 20.0}}}
+    folder = write_one(tmp_path / "out", '{"id": "x"}', {"sharpness": 900.0}, [{"sharpness": 500.0}], filters=limits)
+    (found,) = figures(read_output(str(folder)))["scores"]
+    assert found["marks"] == [{"name": "quality.min_sharpness", "at": 20.0}] and not found["leading"]
 
 
 def test_thresholds_are_found_at_any_depth() -> None:
