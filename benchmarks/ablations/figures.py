@@ -94,7 +94,7 @@ def bars(axis: Any, names: Sequence[str], estimates: Sequence[Estimate], title: 
     _plain(axis)
 
 
-def curves(axis: Any, lines: Mapping[str, tuple[Sequence[int], Sequence[Estimate]]], x: str, title: str) -> None:
+def curves(axis: Any, lines: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]], x: str, title: str) -> None:
     """A line with its band for each arm."""
     for number, (name, (steps, estimates)) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]

@@ -8,9 +8,8 @@ import torch
 from shards.reader import Reader
 from toyworld import small_edits, small_oracle
 from toyworld.world import Picture
-from training import checkpoint, running
-from training.backbones.toy import ToyBackbone
-from training.backbones.words import Words
+from training import running
+from training.backbone import Backbone
 from training.config import Run
 from training.critics import drawn_generation_scores
 from training.data import reader_of, texts_of
@@ -23,30 +22,24 @@ SAMPLES = 320
 """Held-out samples that are measured, where there are as many."""
 
 
-def untrained(config: Run) -> ToyBackbone:
-    """Fresh weights of the run's seed, and the vocabulary that SFT begins with."""
-    torch.manual_seed(config.seed)
-    return ToyBackbone(config.backbone, Words.of(texts_of(config.data, config.held_out)))
+def begun(config: Run) -> Backbone:
+    """The weights that a run begins with."""
+    return running.open_backbone(config, lambda: texts_of(config.data, config.held_out))
 
 
-def finished(config: Run, kind: str) -> ToyBackbone:
-    """The weights that a run of this kind left; where nothing was trained, those that it would begin with."""
-    if kind not in ("sft", "rl"):
-        return running.toy_backbone(config, lambda: iter(()))
-    state = checkpoint.load_init(config.out)
-    backbone = ToyBackbone(config.backbone, Words(state["words"]))
-    backbone.restore(state["best"])
-    return backbone
+def finished(config: Run) -> Backbone:
+    """The weights that a run left."""
+    return begun(config.model_copy(update={"init": config.out}))
 
 
-def held_out(backbone: ToyBackbone, config: Run, *, reasons: bool) -> Each:
+def held_out(backbone: Backbone, config: Run, *, reasons: bool) -> Each:
     """Truth, out_caption, CLIP_out, reward (the surrogate of the own out_caption) and pixel MSE of each sample."""
     clip = Surrogate("toy")
     held = held_out_set(config, config.backbone.side)
     return evaluate(backbone, held, config, clip=clip, reward=clip, reasons=reasons).each
 
 
-def edits(backbone: ToyBackbone, config: Run) -> Each:
+def edits(backbone: Backbone, config: Run) -> Each:
     """True Execution and Consistency (1 to 5) of each held-out edit, and whether it is its input again.
 
     Source and target are read at their full size, where the reward's critics read them as small as the drawing is.
@@ -71,7 +64,7 @@ def edits(backbone: ToyBackbone, config: Run) -> Each:
     return found
 
 
-def generation(backbone: ToyBackbone, config: Run) -> Each:
+def generation(backbone: Backbone, config: Run) -> Each:
     """True following (1 to 5, against the whole target), quality (1 to 5) and pixel MSE of each held-out picture."""
     held = held_out_set(config, config.backbone.side)
     examples = [held.examples[n] for n in held.drawn]
@@ -88,7 +81,7 @@ def generation(backbone: ToyBackbone, config: Run) -> Each:
 
 
 @torch.no_grad()
-def diversity(backbone: ToyBackbone, config: Run, temperature: float, draws: int, prompts: int) -> dict[str, float]:
+def diversity(backbone: Backbone, config: Run, temperature: float, draws: int, prompts: int) -> dict[str, float]:
     """Of `draws` reasonings for each of `prompts` held-out prompts: the share that differ, and that are true."""
     held = held_out_set(config, config.backbone.side)
     known = held.drawn[:prompts]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import results
 from benchmarks.ablations import figures
-from benchmarks.ablations.reporting import plot_path, write
+from benchmarks.ablations.reporting import keep, plot_path, section
 from benchmarks.ablations.runs import Job, Sitting, Tree, run, sitting
 from evaluation.bootstrap import Estimate
 
@@ -45,9 +45,8 @@ def jobs_of(asked: Sitting) -> dict[str, list[Job]]:
         structured = asked.sft_job(seed)
         for arm, job in ((NONE, asked.sft_job(seed, "none")), (FREE, asked.sft_job(seed, "free")), (SFT, structured)):
             found[arm].append(job)
-        for arm, rid in ((RGA, False), (RID, True)):
-            name = f"rl-{'rid' if rid else 'shared'}-seed{seed}"
-            found[arm].append(Job(name, "rl", asked.stage("rl", seed, rid=rid), needs=structured.name))
+        found[RGA].append(asked.rl_job(seed, structured, rid=False))
+        found[RID].append(asked.rl_job(seed, structured))
     return found
 
 
@@ -74,12 +73,12 @@ def differences(arms: dict[str, list[Tree]]) -> list[str]:
         for key in ("truth", "clip_out", "reward", "pixel_mse"):
             if key == "reward" and NONE in (one, other):
                 continue
-            rows = [[run["each"][key] for run in arms[arm]] for arm in (one, other)]
-            gap = figures.difference(*rows)
+            a, b = ([run["each"][key] for run in arms[arm]] for arm in (one, other))
+            gap = figures.difference(a, b)
             said.append(f"{key} {figures.told(gap)}, {figures.clear(gap)}")
         lines.append(f"{one} less {other}: " + "; ".join(said))
-    rows = [[figures.logged(run["metrics"], "group_std")[1] for run in arms[arm]] for arm in (RID, RGA)]
-    gap = figures.difference(*rows)
+    a, b = ([figures.logged(run["metrics"], "group_std")[1] for run in arms[arm]] for arm in (RID, RGA))
+    gap = figures.difference(a, b)
     return [*lines, f"group reward std, RID less one IC-CoT: {figures.told(gap, 4)}, {figures.clear(gap)}"]
 
 
@@ -117,13 +116,15 @@ def main(given: Sequence[str] | None = None) -> None:
         rows.append({"arm": arm, **told, "CPU s a run": float(cost)})
     samples = len(arms[SFT][0]["each"]["truth"])
     notes = [
-        f"{asked.seeds} seeds, {samples} held-out samples; SFT {asked.sft['steps']} steps, RL {asked.rl['steps']}"
+        f"{asked.seeds} seed(s), {samples} held-out samples; SFT {asked.sft['steps']} steps, RL {asked.rl['steps']}"
         " updates; in brackets 95 %, seeds and samples both drawn anew",
         *differences(arms),
     ]
-    figures_of = {arm: {key: list(value) for key, value in one.items()} for arm, one in found.items()}
-    write(asked, "realign", TITLE, rows, notes, figures_of)
-    plot(arms, found, plot_path(asked, "realign"), f"Re-Align on the drawn world, {asked.seeds} seeds, 95 % intervals")
+    keep(asked, "realign", {"notes": notes, "arms": found})
+    section(asked, TITLE, rows, notes, plot_path(asked, "realign"))
+    plot(
+        arms, found, plot_path(asked, "realign"), f"Re-Align on the drawn world, {asked.seeds} seed(s), 95 % intervals"
+    )
 
 
 if __name__ == "__main__":

@@ -11,16 +11,17 @@ from benchmarks import results
 from benchmarks.ablations.runs import ROOT, Sitting
 
 
-def write(
-    asked: Sitting, name: str, title: str, rows: list[results.Row], notes: list[str], figures: dict[str, Any]
-) -> None:
-    """The figures as JSON and the section of RESULTS.md; those of a quick sitting stay with its runs."""
+def keep(asked: Sitting, name: str, figures: dict[str, Any]) -> None:
+    """The figures as JSON, beside the code; those of a quick sitting beside its runs."""
     here = asked.folder if asked.quick else Path(__file__).parent
-    tree = _sound({"machine": results.machine(), "command": asked.command, "notes": notes, "figures": figures})
+    tree = _sound({"machine": results.machine(), "command": asked.command, **figures})
     (here / f"{name}.json").write_text(json.dumps(tree, indent=1) + "\n")
+
+
+def section(asked: Sitting, title: str, rows: list[results.Row], notes: list[str], plot: Path) -> None:
+    """The section of RESULTS.md; a quick sitting has a RESULTS.md of its own."""
     path = asked.folder / "RESULTS.md" if asked.quick else results.RESULTS
-    plot = plot_path(asked, name)
-    shown = f"![{title}](../docs/{plot.name})" if not asked.quick else str(plot)
+    shown = str(plot) if asked.quick else f"[docs/{plot.name}](../docs/{plot.name})"
     print(results.record(title, asked.command, rows, [*notes, f"plot: {shown}"], path))
 
 

@@ -52,6 +52,8 @@ class Sitting:
         folder: of runs that are kept; those of another length have another folder.
         sft, rl: the two configurations that every arm changes.
         quick: the report stays with the runs.
+        command: for the report.
+        flags: all that the command line said, by name.
     """
 
     data: str
@@ -62,6 +64,7 @@ class Sitting:
     sft: Tree
     rl: Tree
     command: str
+    flags: Tree
 
     def stage(self, kind: Literal["sft", "rl"], seed: int, **changes: Any) -> Tree:
         """The configuration of a stage with an arm's changes."""
@@ -74,9 +77,16 @@ class Sitting:
         words = [form, *(f"{key}-{value}" for key, value in changes.items()), f"seed{seed}"]
         return Job("sft-" + "-".join(words), "sft", self.stage("sft", seed, form=form, **changes))
 
+    def rl_job(self, seed: int, start: Job, **changes: Any) -> Job:
+        """RL as its configuration has it, but for `changes`, which name it."""
+        words = [*(f"{key}-{value}" for key, value in changes.items()), f"seed{seed}", "from", start.name]
+        if "lr" in changes:
+            changes["optimiser"] = {"lr": changes.pop("lr")}
+        return Job("rl-" + "-".join(words), "rl", self.stage("rl", seed, **changes), needs=start.name)
 
-def sitting(prog: str, given: Sequence[str] | None, seeds: int) -> Sitting:
-    """The arguments that all ablations share; makes the data where there is none."""
+
+def sitting(prog: str, given: Sequence[str] | None, seeds: int, **flags: Tree) -> Sitting:
+    """The arguments that all ablations share, and `flags` of this one; makes the data where there is none."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.ablations.{prog}")
     add = parser.add_argument
     add("--data", required=True, help="an output of plumbline realign configs/toy.yaml; made where it is absent")
@@ -87,6 +97,8 @@ def sitting(prog: str, given: Sequence[str] | None, seeds: int) -> Sitting:
     add("--sft-steps", type=int)
     add("--rl-steps", type=int)
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="in both stages' configurations")
+    for flag, options in flags.items():
+        add(f"--{flag}", **options)
     told = parser.parse_args(given)
     stages = {name: yaml.safe_load((ROOT / "configs" / f"train-{name}.yaml").read_text()) for name in ("toy", "toy-rl")}
     sft, rl = stages["toy"], stages["toy-rl"]
@@ -103,15 +115,16 @@ def sitting(prog: str, given: Sequence[str] | None, seeds: int) -> Sitting:
     make_data(told.data, 8000)
     folder = Path(told.runs) / f"sft{sft['steps']}-rl{rl['steps']}"
     command = f"python -m benchmarks.ablations.{prog} " + " ".join(sys.argv[1:] if given is None else given)
-    return Sitting(told.data, folder, told.seeds, told.jobs, told.quick, sft, rl, command)
+    return Sitting(told.data, folder, told.seeds, told.jobs, told.quick, sft, rl, command, vars(told))
 
 
-def make_data(data: str, samples: int) -> None:
+def make_data(data: str, samples: int, *settings: str) -> None:
     """The drawn world's Re-Align output, where the folder is not there."""
     if Path(data).exists():
         return
     command = [sys.executable, "-m", "cli.main", "realign", "configs/toy.yaml"]
-    subprocess.run([*command, "--set", f"samples={samples}", "--out", os.path.abspath(data)], cwd=ROOT, check=True)
+    sets = [word for one in (f"samples={samples}", *settings) for word in ("--set", one)]
+    subprocess.run([*command, *sets, "--out", os.path.abspath(data)], cwd=ROOT, check=True)
 
 
 def run(jobs: Sequence[Job], folder: Path, at_once: int) -> dict[str, Tree]:

@@ -53,7 +53,7 @@ def trained_and_measured(kind: str, config: Run, asks: Tree) -> Tree:
         sft.train(config, say)
     elif isinstance(config, RLConfig) and kind == "rl":
         rl.train(config, say)
-    backbone = measuring.untrained(config) if kind == "base" else measuring.finished(config, kind)
+    backbone = measuring.finished(config) if kind in ("sft", "rl") else measuring.begun(config)
     # More samples than training looks at on its way.
     config = config.model_copy(update={"eval_samples": measuring.SAMPLES})
     found: Tree = {}
