@@ -91,6 +91,8 @@ def bars(axis: Any, names: Sequence[str], estimates: Sequence[Estimate], title: 
     axis.set_xticks(at, names, rotation=35, ha="right", fontsize=8)
     axis.set_title(title, fontsize=9)
     axis.set_xlim(-0.6, len(names) - 0.4)
+    if not any(one.value or one.high > 0 for one in estimates):
+        axis.set_ylim(0, 0.1)  # nothing but zeros
     _plain(axis)
 
 
