@@ -177,6 +177,8 @@ def _rights(output: Output, contents: Contents, license_says: str) -> str:
         lines = [
             "The rows carry no license of their images: that of the input (its pairs, prompts and images) applies."
         ]
+        if output.dataset in _UNITS:
+            lines.append("Persons: the input does not say whom its images show, and none was left out because of it.")
     else:
         held: dict[str, int] = {}
         for reference in contents.references.values():
@@ -184,8 +186,8 @@ def _rights(output: Output, contents: Contents, license_says: str) -> str:
             held[name] = held.get(name, 0) + 1
         rows = sorted(held.items(), key=lambda one: (-one[1], one[0]))
         lines = [
-            f"{inert(license_says)} `attribution.csv` names the license and the author of each of the "
-            f"{len(contents.references):,} references that a sample shows.",
+            f"{inert(license_says)} `attribution.csv` names the license and the author of each reference that a "
+            f"sample shows ({len(contents.references):,}).",
             _table(("license", "references"), rows),
             _persons(output, contents),
         ]

@@ -230,6 +230,12 @@ def test_a_bucket_gets_the_same_files(outputs: dict[str, Path], tmp_path: Path) 
         assert bucket.cat_file(f"/report-test/{file}") == (folder / file).read_bytes()
 
 
+def test_of_persons_in_labels_nothing_is_claimed(outputs: dict[str, Path]) -> None:
+    for name in DATASETS:
+        said = "Persons: the input does not say whom its images show" in (outputs[name] / CARD).read_text()
+        assert said == (name != "realign")
+
+
 def test_labels_are_counted_by_dimension_and_a_role_is_named_once(outputs: dict[str, Path]) -> None:
     for name in DATASETS:
         head = "| task | kept | rejected |" if name == "realign" else "| dimension | kept | rejected |"
