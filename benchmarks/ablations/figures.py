@@ -78,17 +78,22 @@ def logged(metrics: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], l
     return [line["step"] for line in lines], [line[key] for line in lines]
 
 
-def bars(axis: Any, names: Sequence[str], estimates: Sequence[Estimate], title: str) -> None:
-    """One bar an arm, with its interval; an arm without a figure has none."""
+def bars(axis: Any, names: Sequence[str], estimates: Sequence[Estimate], title: str, first: int = 0) -> None:
+    """One bar an arm, with its interval; an arm without a figure has none.
+
+    Args:
+        first: number of the first arm's colour.
+    """
     at = np.arange(len(names))
     for place, one in zip(at, estimates, strict=True):
         if math.isnan(one.value):
             axis.text(place, 0, "none", ha="center", va="bottom", fontsize=7, color=INK)
             continue
-        axis.bar(place, one.value, width=0.7, color=COLOURS[place % len(COLOURS)])
+        axis.bar(place, one.value, width=0.7, color=COLOURS[(first + place) % len(COLOURS)])
         if not math.isnan(one.low):
             axis.vlines(place, one.low, one.high, color=INK, linewidth=1.5)
-    axis.set_xticks(at, names, rotation=35, ha="right", fontsize=8)
+    long = max(len(name) for name in names) > 8
+    axis.set_xticks(at, names, rotation=35 if long else 0, ha="right" if long else "center", fontsize=8)
     axis.set_title(title, fontsize=9)
     axis.set_xlim(-0.6, len(names) - 0.4)
     if not any(one.value or one.high > 0 for one in estimates):
@@ -96,10 +101,16 @@ def bars(axis: Any, names: Sequence[str], estimates: Sequence[Estimate], title: 
     _plain(axis)
 
 
-def curves(axis: Any, lines: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]], x: str, title: str) -> None:
+def curves(
+    axis: Any,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[Estimate]]],
+    x: str,
+    title: str,
+    first: int = 0,
+) -> None:
     """A line with its band for each arm."""
     for number, (name, (steps, estimates)) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = COLOURS[(first + number) % len(COLOURS)]
         axis.plot(steps, [one.value for one in estimates], color=colour, label=name, marker="o", markersize=3)
         axis.fill_between(
             list(steps), [e.low for e in estimates], [e.high for e in estimates], color=colour, alpha=0.15, linewidth=0
@@ -135,6 +146,6 @@ def save(figure: Any, path: Path) -> None:
 def _plain(axis: Any) -> None:
     axis.set_facecolor("white")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(axis="y", labelsize=8)
+    axis.tick_params(labelsize=8)
     axis.grid(axis="y", color=LIGHT, linewidth=0.6)
     axis.set_axisbelow(True)

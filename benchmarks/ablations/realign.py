@@ -88,10 +88,10 @@ def plot(arms: dict[str, list[Tree]], found: dict[str, dict[str, Estimate]], pat
     every = {**HELD_OUT, **DURING}
     for axis, (key, label) in zip(axes.flat, every.items(), strict=False):
         shown = (RGA, RID) if key in DURING else ARMS
-        figures.bars(axis, shown, [found[arm][key] for arm in shown], label)
+        figures.bars(axis, shown, [found[arm][key] for arm in shown], label, ARMS.index(shown[0]))
     for axis, key, label in ((axes[2, 1], "reward", "reward, cosine"), (axes[2, 2], "truth", "truth, share")):
         lines = {name: over_updates(arms[arm], key) for name, arm in (("one IC-CoT", RGA), ("RID", RID))}
-        figures.curves(axis, lines, "updates", f"held-out {label}")
+        figures.curves(axis, lines, "updates", f"held-out {label}", ARMS.index(RGA))
     figures.save(figure, path)
 
 
@@ -118,6 +118,7 @@ def main(given: Sequence[str] | None = None) -> None:
     notes = [
         f"{asked.seeds} seed(s), {samples} held-out samples; SFT {asked.sft['steps']} steps, RL {asked.rl['steps']}"
         " updates; in brackets 95 %, seeds and samples both drawn anew",
+        "reward: of the samples whose greedy caption parses and has no word that the CLIP does not know",
         *differences(arms),
     ]
     keep(asked, "realign", {"notes": notes, "arms": found})
