@@ -53,7 +53,7 @@ def realign(*settings: str, out: Path, config: str = "configs/realign-local.yaml
 
 
 def test_an_unknown_key(tmp_path: Path) -> None:
-    refused(realign("reasoning=3", out=tmp_path / "o"), "realign-local.yaml", "reasoning: unknown key", "reasonings")
+    refused(realign("reasoning=3", out=tmp_path / "o"), "--set reasoning=3: reasoning: unknown key", "reasonings")
 
 
 def test_a_missing_pool(tmp_path: Path) -> None:
