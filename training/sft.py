@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ def train(config: SFTConfig, say: running.Say) -> None:
             rank=processes.rank,
             world=processes.world,
         )
+        reader_of(config.data, "test", config.held_out, side=None, seed=None, tasks=config.tasks)  # or it is said now
         found = running.begin(config, processes)
         backbone = running.open_backbone(config, lambda: texts_of(config.data, config.held_out))
         run = SFTRun(config, backbone, reader, processes, say)
@@ -82,8 +84,6 @@ class SFTRun:
         """The steps that are left."""
         config = self.config
         metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
-        held = held_out_set(config, config.backbone.side) if self.processes.first else None
-        clip = Surrogate("toy") if held is not None and held.drawn else None
         clock, batches = running.Clock(), iter(self.batches)
         while self.step < config.steps:
             with clock.waiting():
@@ -111,8 +111,8 @@ class SFTRun:
                     grad_norm=norm,
                     **clock.figures(),
                 )
-            if held is not None and (last or self.step % config.evaluate == 0):
-                self._evaluate(held, clip, metrics)
+            if self.processes.first and (last or self.step % config.evaluate == 0):
+                self._evaluate(metrics)
             if last or self.step % config.save == 0:
                 self._save()
 
@@ -121,7 +121,13 @@ class SFTRun:
         bare = torch.rand(len(batch), generator=self.generator) < self.config.without_reasoning
         return ((None if without else one) for one, without in zip(batch, bare.tolist(), strict=True))
 
-    def _evaluate(self, held: HeldOutSet, clip: Surrogate | None, metrics: running.Metrics) -> None:
+    @cached_property
+    def _held_out(self) -> HeldOutSet:
+        return held_out_set(self.config, self.config.backbone.side)
+
+    def _evaluate(self, metrics: running.Metrics) -> None:
+        held = self._held_out
+        clip = Surrogate("toy") if held.drawn else None
         with self.average.in_model():
             # One that learned no reasoning would only babble.
             reasons = self.config.form != "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -299,7 +300,7 @@ def test_ids_choose_rows_of_several_outputs(tmp_path: Path) -> None:
 )
 def test_a_wrong_key_is_named(setting: str, said: str) -> None:
     path = str(CONFIGS / "train-critic-tiny.yaml")
-    with pytest.raises(InputError, match=r"train-critic-tiny\.yaml: ") as error:
+    with pytest.raises(InputError, match=f"^--set {re.escape(setting)}: ") as error:
         load(path, [setting])
     assert said in str(error.value)
 

@@ -155,7 +155,7 @@ def command(config: Path, *settings_: str) -> list[str]:
 
 def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(toy_data: str, tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
-    path.write_text(sft_config(toy_data, tmp_path / "broken", steps=24, save=2, evaluate=100).model_dump_json())
+    path.write_text(sft_config(toy_data, tmp_path / "broken", steps=16, save=2, evaluate=100).model_dump_json())
     running = subprocess.Popen(command(path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     folder = tmp_path / "broken" / "checkpoints"
     while running.poll() is None and not list(folder.glob("step-*04.pt")):
@@ -164,7 +164,7 @@ def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(toy_dat
     assert running.wait() == -9, running.stdout.read() if running.stdout else ""
     done = subprocess.run(command(path), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "goes on from" in done.stdout, done.stderr
-    train(sft_config(toy_data, tmp_path / "whole", steps=24, save=2, evaluate=100), quiet)
+    train(sft_config(toy_data, tmp_path / "whole", steps=16, save=2, evaluate=100), quiet)
     assert same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
 
 
