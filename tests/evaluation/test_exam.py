@@ -369,7 +369,7 @@ def test_a_bad_configuration_is_one_line(
     with pytest.raises(InputError) as error:
         run(path, str(tmp_path / "out"), None, [setting])
     assert line in str(error.value) and "\n" not in str(error.value)
-    assert str(error.value).startswith(f"{path}: ") and not (tmp_path / "out").exists()
+    assert str(error.value).startswith((f"{path}: ", f"--set {setting}: ")) and not (tmp_path / "out").exists()
 
 
 def test_a_missing_key_is_said_before_anything_is_drawn(
