@@ -118,6 +118,7 @@ def test_only_a_whole_sitting_writes_where_it_is_committed(tmp_path: Path, monke
     assert whole.rl["steps"] == 120 and results.RESULTS.exists()
 
 
+@pytest.mark.soak
 def test_one_run_is_made_measured_and_not_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = made(tmp_path)
     asked = sitting(

@@ -271,6 +271,7 @@ def test_two_workers_write_one_log_and_every_sample_can_be_followed(command: Com
     assert [line["event"] for line in again] == ["run_started", "run_finished"]
 
 
+@pytest.mark.soak
 def test_on_stderr_the_log_is_all_there_is_of_workers_too(command: Command, tmp_path: Path) -> None:
     done = run(command(tmp_path / "o", "--workers", "2", "--log", "-", ledger=tmp_path / "ledger"))
     assert done.returncode == 0

@@ -72,6 +72,7 @@ def moved(backbone: SD3) -> None:
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
 
 
+@pytest.mark.soak
 def test_one_sample_is_learnt_from_any_noise(open_tiny: Open) -> None:
     everywhere = LoRAConfig(rank=64, alpha=512, targets=EVERYWHERE)
     sizes = {"width": 16, "height": 16, "text_tokens": 8}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from schemas.errors import InputError
 from training.backbone import Context, Policy, Prompt
-from training.backbones.words import END, PAD, Words
+from training.backbones.words import END, PAD, UNKNOWN, Words
 
 _LEAST_TIME = 0.1
 """Below this time the velocity is that of this time: over less, x_t - x̂_0 would blow up what no patch can hold."""
@@ -133,7 +133,7 @@ class ToyBackbone(nn.Module):
         """See `training.backbone`; stops at the end mark or after `reasoning` tokens."""
         text = self._asked(prompts)
         hidden, read = self._read(prompts, text)
-        at = (text != PAD).sum(1)
+        at = (text != PAD).sum(1) + 1
         there, open_ = read.there, torch.ones(len(text), dtype=torch.bool, device=text.device)
         last, said = hidden[:, -1], []
         for _ in range(min(self.config.reasoning, self.config.longest - text.shape[1])):
@@ -353,6 +353,8 @@ def _rotated(x: Tensor, rotations: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _sampled(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    logits = logits.clone()
+    logits[:, [PAD, UNKNOWN]] = -torch.inf  # neither is a word
     if temperature == 0:
         return logits.argmax(-1)
     shares = (logits.float() / temperature).softmax(-1).cpu()
