@@ -115,6 +115,7 @@ def test_a_folder_that_is_missing_is_made_and_one_in_the_way_is_refused(tmp_path
         check(str(tmp_path))
 
 
+@pytest.mark.soak
 def test_a_run_leaves_the_sum_of_its_workers(tmp_path: Path) -> None:
     settings = ("samples=12", "output.shard_samples=3", "filters={similarity: {}}", f"ledger={tmp_path / 'ledger'}")
     words = [part for setting in settings for part in ("--set", setting)]

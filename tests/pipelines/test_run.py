@@ -73,7 +73,7 @@ def test_three_slices_merged_are_the_same_bytes(whole: Path, command: Command, t
     [
         (signal.SIGKILL, "parent", -9, 1),
         pytest.param(signal.SIGINT, "parent", 130, 1, marks=pytest.mark.soak),
-        (signal.SIGINT, "group", 130, 2),
+        pytest.param(signal.SIGINT, "group", 130, 2, marks=pytest.mark.soak),
         pytest.param(signal.SIGTERM, "parent", 130, 2, marks=pytest.mark.soak),
         pytest.param(signal.SIGKILL, "parent", -9, 2, marks=pytest.mark.soak),
     ],
