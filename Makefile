@@ -30,7 +30,7 @@ demo: $(READY)
 	@$(BIN)/plumbline demo --out $(OUT)
 
 test: $(READY)
-	$(BIN)/pytest -n 3 --dist loadfile -m "not soak and not live"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not live"
 
 soak: $(READY)
 	$(BIN)/pytest -m soak

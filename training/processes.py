@@ -70,5 +70,6 @@ def joined() -> Iterator[Processes]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(minutes=30))
     try:
         yield Processes(rank, world)
+        dist.barrier()  # whoever is done waits for the others: gloo's threads do not outlive an early end well
     finally:
         dist.destroy_process_group()

@@ -168,6 +168,7 @@ def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(toy_dat
     assert same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
 
 
+@pytest.mark.soak
 def test_two_processes_train_one_model(toy_data: str, tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     path.write_text(sft_config(toy_data, tmp_path / "two", steps=3, evaluate=3, save=3).model_dump_json())
