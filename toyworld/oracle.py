@@ -104,8 +104,8 @@ def is_drawn(image: Image.Image) -> bool:
 
 def _nearest_ground(image: Image.Image) -> tuple[tuple[str, str], float]:
     """((scene, light), how far its frame is from the picture's: 2 to 11 for drawn ones)."""
-    names, known = _grounds()
-    seen = _frame(np.asarray(image.convert("RGB").resize((_FRAME, _FRAME), Image.Resampling.BOX)).astype(np.float32))
+    names, known = grounds()
+    seen = frame(np.asarray(image.convert("RGB").resize((_FRAME, _FRAME), Image.Resampling.BOX)).astype(np.float32))
     distances = np.sort(np.abs(known - seen).sum(axis=2), axis=1)
     # A big thing may reach into some of the frame: the worst third of it is not counted.
     means = distances[:, : distances.shape[1] * 2 // 3].mean(axis=1)
@@ -242,20 +242,20 @@ def _templates() -> list[_Template]:
 
 
 @lru_cache(maxsize=1)
-def _grounds() -> tuple[list[tuple[str, str]], Pixels]:
+def grounds() -> tuple[list[tuple[str, str]], Pixels]:
     """(scene, light) and the frame of each known ground: a tint multiplies a frame's means as it does its pixels."""
     names, frames = [], []
     for scene in (PLAIN, *SCENES):
         for variation in range(1 if scene == PLAIN else _VARIATIONS):
-            clear = _frame(np.asarray(draw_scene(scene, 10_000 + variation, _FRAME, _FRAME)).astype(np.float32))
+            clear = frame(np.asarray(draw_scene(scene, 10_000 + variation, _FRAME, _FRAME)).astype(np.float32))
             for light, tint in LIGHTS.items():
                 names.append((scene, light))
                 frames.append(clear * np.array(tint, dtype=np.float32))
     return names, np.stack(frames)
 
 
-def _frame(pixels: Pixels) -> Pixels:
-    """[32, 3]: mean colours of eight pieces of each side's outermost two pixels."""
+def frame(pixels: Pixels) -> Pixels:
+    """[32, 3] of [H, W, 3]: mean colours of eight pieces of each side's outermost two pixels."""
     sides = [pixels[:2].transpose(1, 0, 2), pixels[-2:].transpose(1, 0, 2), pixels[:, :2], pixels[:, -2:]]
     means: Pixels = np.concatenate([s.reshape(8, -1, 3).mean(axis=1) for s in sides])
     return means

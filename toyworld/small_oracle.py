@@ -36,9 +36,9 @@ import numpy as np
 import numpy.typing as npt
 
 from toyworld.edits import stance
+from toyworld.oracle import frame, grounds
 from toyworld.render import render_cutout
-from toyworld.scenes import draw_scene
-from toyworld.world import COLOURS, LIGHTS, PLACES, PLAIN, SCENES, SHAPES, SIZES, Picture, Thing
+from toyworld.world import COLOURS, LIGHTS, PLACES, SHAPES, SIZES, Picture, Thing
 
 Image = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.float32]
@@ -65,7 +65,6 @@ _TILTS = (0.25, 0.75)
 """From the one end of what `toyworld.edits.stance` gives to the other."""
 _TRIED = 150
 _FRAME = 64
-_GROUNDS = 14
 _FAR = 100.0
 """A piece of the frame counts as no farther off than this: a thing may reach into it."""
 
@@ -294,27 +293,7 @@ def _ground(image: Image) -> tuple[str, str]:
     import cv2
 
     flags = cv2.INTER_AREA if min(image.shape[:2]) > _FRAME else cv2.INTER_LINEAR
-    names, known = _grounds()
-    frame = _frame(cv2.resize(image, (_FRAME, _FRAME), interpolation=flags).astype(np.float32))
-    distances = np.abs(known - frame).sum(axis=2)
+    names, known = grounds()
+    seen = frame(cv2.resize(image, (_FRAME, _FRAME), interpolation=flags).astype(np.float32))
+    distances = np.abs(known - seen).sum(axis=2)
     return names[int(np.minimum(distances, _FAR).sum(axis=1).argmin())]
-
-
-@lru_cache(maxsize=1)
-def _grounds() -> tuple[list[tuple[str, str]], Pixels]:
-    """(scene, light) and the frame of each known ground."""
-    names, frames = [], []
-    for scene in (PLAIN, *SCENES):
-        for variation in range(1 if scene == PLAIN else _GROUNDS):
-            clear = _frame(np.asarray(draw_scene(scene, 20_000 + variation, _FRAME, _FRAME)).astype(np.float32))
-            for light, tint in LIGHTS.items():
-                names.append((scene, light))
-                frames.append(clear * np.array(tint, dtype=np.float32))
-    return names, np.stack(frames)
-
-
-def _frame(pixels: Pixels) -> Pixels:
-    """[32, 3]: mean colours of eight pieces of each side's outermost two pixels."""
-    sides = [pixels[:2].transpose(1, 0, 2), pixels[-2:].transpose(1, 0, 2), pixels[:, :2], pixels[:, -2:]]
-    means: Pixels = np.concatenate([s.reshape(8, -1, 3).mean(axis=1) for s in sides])
-    return means
