@@ -20,7 +20,7 @@ from rewards.groups import GroupStatistics, group_advantages, group_statistics, 
 from schemas.errors import InputError
 from shards.reader import Reader
 from storage import paths
-from training import checkpoint, flow, running
+from training import flow, running
 from training.backbone import Backbone, Context, Prompt
 from training.config import RLConfig
 from training.data import Batches, Example, reader_of
@@ -168,32 +168,12 @@ class RLRun:
         write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
 
     def _save(self) -> None:
-        generators = self.processes.gathered(self.generator.get_state()[None])
-        if not self.processes.first:
-            return
-        checkpoint.save(
-            self.config.out,
-            self.step,
-            {
-                "config": running.settings(self.config, self.processes),
-                "words": running.vocabulary(self.backbone),
-                "weights": self.backbone.saved(),
-                "best": self.backbone.saved(),
-                "old": self.old.state_dict(),
-                "optimiser": self.stepper.state_dict(),
-                "data": self.batches.state_dict(),
-                "generators": generators,
-            },
-        )
+        running.save(self, best=self.backbone.saved(), old=self.old.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was made; the reference stays that of `init`."""
-        self.backbone.restore(state["weights"])
+        running.restore(self, state)
         self.old.load_state_dict(state["old"])
-        self.stepper.load_state_dict(state["optimiser"])
-        self.batches.load_state_dict(state["data"])
-        self.generator.set_state(state["generators"][self.processes.rank])
-        self.step = int(state["step"])
 
 
 @torch.no_grad()

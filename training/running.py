@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -20,6 +20,8 @@ from training.backbones import qwen_image_edit, sd3
 from training.backbones.toy import ToyBackbone
 from training.backbones.words import Words
 from training.config import Run
+from training.data import Batches
+from training.optimising import Stepper
 from training.processes import Processes
 
 METRICS = "metrics.jsonl"
@@ -111,6 +113,49 @@ def _first(config: Run, state: dict[str, Any] | None, texts: Callable[[], Iterat
 def vocabulary(backbone: Backbone) -> list[str]:
     """Of the toy, which a checkpoint must hold; others have their own."""
     return list(backbone.words.words) if isinstance(backbone, ToyBackbone) else []
+
+
+class Resumable(Protocol):
+    """What SFT's and RL's runs have in common that a checkpoint keeps."""
+
+    config: Any
+    backbone: Backbone
+    processes: Processes
+    batches: Batches
+    stepper: Stepper
+    generator: torch.Generator
+    step: int
+
+
+def save(run: Resumable, *, best: dict[str, torch.Tensor], **more: Any) -> None:
+    """Write the checkpoint of a run's step; every process calls this, the first one writes.
+
+    Args:
+        best: the weights to evaluate or to begin another run with.
+        more: what this kind of run keeps beside.
+    """
+    generators = run.processes.gathered(run.generator.get_state()[None])
+    if not run.processes.first:
+        return
+    state = {
+        "config": settings(run.config, run.processes),
+        "words": vocabulary(run.backbone),
+        "weights": run.backbone.saved(),
+        "best": best,
+        "optimiser": run.stepper.state_dict(),
+        "data": run.batches.state_dict(),
+        "generators": generators,
+    }
+    checkpoint.save(run.config.out, run.step, {**state, **more})
+
+
+def restore(run: Resumable, state: dict[str, Any]) -> None:
+    """Go on where `save` was called, but for what it was given beside."""
+    run.backbone.restore(state["weights"])
+    run.stepper.load_state_dict(state["optimiser"])
+    run.batches.load_state_dict(state["data"])
+    run.generator.set_state(state["generators"][run.processes.rank])
+    run.step = int(state["step"])
 
 
 def set_threads(config: Run) -> None:

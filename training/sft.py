@@ -18,7 +18,7 @@ from schemas.errors import InputError
 from schemas.iccot import ICCoT
 from shards.reader import Reader
 from storage import paths
-from training import checkpoint, flow, running
+from training import flow, running
 from training.backbone import Backbone, Context
 from training.config import SFTConfig
 from training.data import Batches, Example, reader_of, texts_of
@@ -136,35 +136,14 @@ class SFTRun:
         write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
 
     def _save(self) -> None:
-        generators = self.processes.gathered(self.generator.get_state()[None])
-        positions = self.batches.state_dict()
-        if not self.processes.first:
-            return
         with self.average.in_model():
             best = self.backbone.saved()
-        checkpoint.save(
-            self.config.out,
-            self.step,
-            {
-                "config": running.settings(self.config, self.processes),
-                "words": running.vocabulary(self.backbone),
-                "weights": self.backbone.saved(),
-                "best": best,
-                "average": self.average.state_dict(),
-                "optimiser": self.stepper.state_dict(),
-                "data": positions,
-                "generators": generators,
-            },
-        )
+        running.save(self, best=best, average=self.average.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was made."""
-        self.backbone.restore(state["weights"])
+        running.restore(self, state)
         self.average.load_state_dict(state["average"])
-        self.stepper.load_state_dict(state["optimiser"])
-        self.batches.load_state_dict(state["data"])
-        self.generator.set_state(state["generators"][self.processes.rank])
-        self.step = int(state["step"])
 
 
 def sft_losses(
