@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from annotators import events
 from annotators.batch_api import Take
 from annotators.calling import Caller
-from annotators.errors import Deferred, Failure, FinalError, RepairableError, Stop, Stopped
+from annotators.errors import Deferred, Failure, FinalError, RepairableError, Stop, Stopped, stop_of_ledger
 from annotators.interface import Answer, Request
 from annotators.keeping import Keeper, Outcome
 from annotators.lanes import Lane
@@ -171,7 +171,7 @@ class Asker:
                 if not kept:
                     await self._ledger.release(key)
         except LedgerError as error:
-            self._caller.stop(Stop(3, f"{error}; mend it and run the same command to go on"))
+            self._caller.stop(stop_of_ledger(error))
             raise Stopped(self._stopping.result()) from error
         return _Stored(entry, hit=False)
 

@@ -24,6 +24,7 @@ from annotators.interface import Modality
 from annotators.ledger import LedgerError
 from schemas.errors import InputError
 from storage import paths
+from storage.objects import StoreError
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ class Jobs:
     def _at_work(self) -> Iterator[None]:
         try:
             yield
+        except StoreError as error:
+            raise LedgerError(f"ledger: {error}") from error
         except OSError as error:
             raise LedgerError(f"ledger: {self.folder}: {error}") from error
 

@@ -25,12 +25,22 @@ from annotators.batch_patience import Patience
 from annotators.batch_spool import Room, Spool, sweep
 from annotators.batch_under_way import UnderWay
 from annotators.budget import Budget
-from annotators.errors import FinalError, ProviderError, RetryableError, Stop, Stopped, StopRun
+from annotators.errors import (
+    FinalError,
+    ProviderError,
+    RetryableError,
+    Stop,
+    Stopped,
+    StopRun,
+    stop_of_ledger,
+    stop_of_store,
+)
 from annotators.interface import Modality, Request
 from annotators.keeping import Keeper
 from annotators.lanes import Lane
 from annotators.ledger import LedgerError
 from schemas.errors import InputError
+from storage.objects import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +94,7 @@ class Batching:
         try:
             await self._renew()
         except LedgerError as error:
-            self._stop_run(_unkept(error))
+            self._stop_run(stop_of_ledger(error))
             raise Stopped(self._stopping.result()) from error
 
     async def _renew(self) -> None:
@@ -279,7 +289,10 @@ class Batching:
         if task.cancelled() or (error := task.exception()) is None or isinstance(error, Stopped):
             return
         if isinstance(error, LedgerError):
-            self._stop_run(_unkept(error))
+            self._stop_run(stop_of_ledger(error))
+            return
+        if isinstance(error, StoreError):
+            self._stop_run(stop_of_store(error))
             return
         if isinstance(error, InputError | StopRun):
             self._stop_run(Stop(error.exit_code, str(error)))
@@ -366,7 +379,3 @@ class Batching:
         if lane.digest not in self._rooms:
             self._rooms[lane.digest] = Room(lane.batch_api.most_requests, lane.batch_api.most_bytes)
         return self._rooms[lane.digest]
-
-
-def _unkept(error: LedgerError) -> Stop:
-    return Stop(3, f"{error}; mend it and run the same command to go on")

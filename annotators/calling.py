@@ -15,11 +15,21 @@ from typing import Any
 
 from annotators import events
 from annotators.budget import Budget
-from annotators.errors import Failure, FinalError, RepairableError, RetryableError, Stop, Stopped, StopRun
+from annotators.errors import (
+    Failure,
+    FinalError,
+    RepairableError,
+    RetryableError,
+    Stop,
+    Stopped,
+    StopRun,
+    stop_of_store,
+)
 from annotators.interface import RawAnswer, Request
 from annotators.lanes import Lane
 from annotators.limits import GateClosed, Pass
 from schemas.draft import ErrorClass
+from storage.objects import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +199,9 @@ class Caller:
             raise RetryableError("timeout", f"no answer within {lane.config.timeout:g} s") from None
         except (RetryableError, RepairableError, FinalError, StopRun):
             raise
+        except StoreError as error:  # an image to be shown cannot be had, and no other one either
+            stop = stop_of_store(error)
+            raise StopRun(stop.exit_code, stop.line) from error
         except Exception as error:
             # A provider's own mistake, or an answer no one foresaw, costs one plan; where it costs the first twenty,
             # the rule for first answers stops the run.

@@ -29,7 +29,7 @@ from annotators.batching import Batching
 from annotators.budget import Allowance, Budget, Part
 from annotators.calling import Caller, item_order
 from annotators.config import BudgetConfig, ModelConfig, ModelsConfig
-from annotators.errors import Deferred, Failure, Stop, Stopped
+from annotators.errors import Deferred, Failure, Stop, Stopped, stop_of_store
 from annotators.interface import Models, Provider
 from annotators.keeping import Keeper
 from annotators.lanes import Lane, limits_of, merged
@@ -41,6 +41,7 @@ from annotators.spending import Journal
 from annotators.window import Window
 from schemas.errors import InputError
 from schemas.usage import Usage
+from storage.objects import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -296,6 +297,8 @@ class Engine:
             deferred = True
         except asyncio.CancelledError:
             stopped = self._stopped or Stop(INTERRUPTED, "interrupted; run the same command to go on")
+        except StoreError as error:
+            stopped = self._stop_now(stop_of_store(error))
         except InputError as error:
             stopped = self._stop_now(Stop(error.exit_code, str(error)))
         except Exception as error:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.draft import Draft, ErrorClass, Rejection
+from schemas.errors import StoppedError
 from schemas.usage import Usage, total
+from storage.objects import StoreError
 
 if TYPE_CHECKING:
     from annotators.interface import RawAnswer
@@ -94,6 +96,18 @@ class Stop:
 
     exit_code: int
     line: str
+
+
+def stop_of_store(error: StoreError) -> Stop:
+    """What a bucket that refuses or stays away means in the middle of a run: what is done stays, the rest waits."""
+    return Stop(StoppedError.exit_code, f"{error}; then run the same command to go on")
+
+
+def stop_of_ledger(error: Exception) -> Stop:
+    """What a ledger that takes nothing more means; `error` is a `LedgerError`."""
+    if isinstance(error.__cause__, StoreError):
+        return Stop(StoppedError.exit_code, f"{error}; then run the same command to go on")
+    return Stop(StoppedError.exit_code, f"{error}; mend it and run the same command to go on")
 
 
 class Stopped(Exception):

@@ -79,8 +79,7 @@ class ObjectLedger:
             self.store.wait(self._open(create))
         except (StoreError, LedgerError) as error:
             self.store.wait(self.store.close())
-            said = str(error).removeprefix("ledger: ")
-            raise InputError(f"ledger: {said}; mend that, or name another place with `ledger:`") from error
+            raise InputError(f"ledger: {str(error).removeprefix('ledger: ')}") from error
         except InputError:
             self.store.wait(self.store.close())
             raise

@@ -5,6 +5,7 @@ Nothing heavy is imported here; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -14,7 +15,7 @@ import typer
 from cli.evaluate import evaluate_app
 from cli.serve import serve_app
 from cli.train import train_app
-from schemas.errors import PlumblineError
+from schemas.errors import PlumblineError, StoppedError
 from schemas.version import VERSION
 
 app = typer.Typer(
@@ -371,13 +372,20 @@ def main() -> None:
         sys.stdout.flush()
         print(f"plumbline: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("plumbline: interrupted; the same command resumes", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output has gone. Nothing more can be said, not even by Python on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        sys.stdout.flush()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"plumbline: {where}{error.strerror}; make room and run the same command again", file=sys.stderr)
+        sys.exit(StoppedError.exit_code)
+    except KeyboardInterrupt:
+        print("plumbline: interrupted; the same command resumes", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ def prepare(
     own = share.of_items(shards)
     try:
         paths.sweep_temporaries(out)
-        left = [shard for shard in own if finished(out, shard.name, run_hash) is None]
+        done = paths.side_by_side(lambda shard: finished(out, shard.name, run_hash) is not None, own, out)
+        left = [shard for shard, there in zip(own, done, strict=True) if not there]
         if left:
             paths.remove(paths.join(out, MANIFEST))  # it would vouch for shards that are about to be made anew
     except OSError as error:

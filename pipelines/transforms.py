@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from annotators import events
-from annotators.errors import Stop
+from annotators.errors import Stop, stop_of_store
 from pipelines.counters import Counts, EngineCounts
 from pipelines.numbers import note_committed
 from pipelines.spec import RunSpec, Session, ShardRange, session
@@ -29,6 +29,7 @@ from schemas.labels import Labels, PairPlan, PromptPlan
 from schemas.plan import Plan
 from shards.names import ShardName
 from shards.tables import Footer
+from storage.objects import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,10 @@ class _Score(beam.DoFn):
         stop = opened.engine.stopped
         if not drafts or (stop is not None and stop.exit_code == InterruptedRun.exit_code):
             return  # after Ctrl-C nobody waits for scores; answers are kept, and the next attempt scores them
-        for outcome in opened.score(drafts):
+        outcomes: list[Any] = []
+        with stopping(opened):
+            outcomes = list(opened.score(drafts))
+        for outcome in outcomes:
             if isinstance(outcome, Rejection):
                 _tell_rejected(outcome)
             self._count("kept" if isinstance(outcome, Draft) else "rejected")
@@ -251,9 +255,11 @@ def _plans(spec: RunSpec, shard: ShardRange) -> Iterator[Record]:
 
 @contextmanager
 def stopping(opened: Session) -> Iterator[None]:
-    """A full disk or a bad input ends the run in order, as a state of the engine: Beam would make a traceback of it."""
+    """A full disk, a bucket or an input ends the run in order, as a state of the engine: Beam makes tracebacks."""
     try:
         yield
+    except StoreError as error:
+        opened.engine.stop(stop_of_store(error))
     except PlumblineError as error:
         opened.engine.stop(Stop(error.exit_code, str(error)))
     except OSError as error:

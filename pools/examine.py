@@ -11,6 +11,7 @@ from pools.rows import KIND_FOLDERS, Row, parent
 from schemas.errors import ImageError
 from schemas.references import Kind, Person
 from storage import paths
+from storage.objects import StoreError
 
 # Enough detail for a 32 x 32 perceptual hash, and a JPEG is still read to its end.
 _LOOK_AT = 256
@@ -89,6 +90,10 @@ class Examiner:
             raise ImageError("outside", f"the path leaves the pool's folder {row.folder}") from error
         except FileNotFoundError as error:
             raise ImageError("missing", "there is no such file") from error
+        except StoreError as error:
+            if not error.here_only:
+                raise  # not this image's fault, and it would be every other one's
+            raise ImageError("unreadable", str(error)) from error
         except OSError as error:
             raise ImageError("unreadable", f"{type(error).__name__}: {error.strerror or 'cannot be read'}") from error
         return data, _relative(resolved, self.folder)

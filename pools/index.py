@@ -62,7 +62,7 @@ def index(
     kind: Kind | None = None,
     licenses: list[str] | None = None,
     min_side: int = MIN_SIDE,
-    threads: int = 2,
+    threads: int | None = None,
 ) -> IndexReport:
     """Index `source` into the Parquet file `out`, and list what was left out in `OUT.problems.jsonl`.
 
@@ -73,6 +73,7 @@ def index(
     Args:
         kind: for rows that do not say theirs.
         licenses: an allow-list (`pools.licenses.AllowList`); default all.
+        threads: that read and decode; by default 2, or more where the source is on a bucket.
         min_side: images whose shorter side is below this many pixels are left out as `tiny`.
 
     Raises:
@@ -84,6 +85,7 @@ def index(
     examiner = Examiner(out, kind, AllowList(licenses) if licenses is not None else None, min_side)
     with _writing(out) as file:
         with paths.open_atomic(report.problems_file) as problems:
+            threads = threads or (paths.REQUESTS if paths.is_remote(source) else 2)
             examined = _in_order(examiner, read_rows(source), threads)
             _write(file, _accepted(examined, report, examiner, problems), report)
             if before and report.indexed and before != report.digest:

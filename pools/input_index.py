@@ -22,6 +22,7 @@ from pools.lookalikes import listed, lookalikes
 from pools.rows import LARGEST
 from schemas.errors import ImageError, InputError
 from storage import paths
+from storage.objects import StoreError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -207,6 +208,10 @@ def _image_at(uri: str) -> SeenImage:
         data = paths.read_bytes(uri)
     except FileNotFoundError as error:
         raise ImageError("missing", "there is no such file") from error
+    except StoreError as error:
+        if not error.here_only:
+            raise  # not this image's fault, and it would be every other one's
+        raise ImageError("unreadable", str(error)) from error
     except OSError as error:
         raise ImageError("unreadable", f"{type(error).__name__}: {error.strerror or 'cannot be read'}") from error
     except ValueError as error:  # a name that is not UTF-8 or holds a null

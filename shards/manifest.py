@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from schemas.errors import InputError, StoppedError
-from schemas.usage import total
+from schemas.usage import Usage, total
 from shards.commit import finished
 from shards.names import MANIFEST, MOST_SHARDS, REJECTS, RUN, SHARDS, ShardName, is_split, names_of
 from shards.tables import Footer, read_rejects
@@ -99,7 +99,8 @@ def write_manifest(out: str, balance: Mapping[str, Any] | None = None) -> Json:
     """
     run_hash, run = read_run(out)
     names = names_of(run["shards"])
-    footers = {name: finished(out, name, run_hash) for name in names}
+    ends = paths.side_by_side(lambda name: finished(out, name, run_hash), names, out)
+    footers = dict(zip(names, ends, strict=True))
     if missing := [str(name) for name, footer in footers.items() if footer is None]:
         raise StoppedError(f"{out}: {unfinished(missing, len(names))}; run the same command again")
     known = [footer for footer in footers.values() if footer is not None]
@@ -222,13 +223,21 @@ def _is_shards(found: object) -> bool:
 
 
 def _usage(out: str, names: list[ShardName]) -> Json:
-    parts = [read_rejects(paths.read_bytes(paths.join(out, name.rejects)), columns=())[0] for name in names]
+    def usage(name: ShardName) -> dict[str, Usage]:
+        return read_rejects(paths.read_bytes(paths.join(out, name.rejects)), columns=())[0]
+
+    parts = paths.side_by_side(usage, names, out)
     return {model: used.model_dump() for model, used in total(parts).items()}
 
 
 def _files(out: str, footers: list[Footer]) -> Iterator[tuple[str, Json]]:
-    for footer in footers:
-        yield footer.name.tar, {"sha256": footer.tar_sha256, "bytes": footer.tar_bytes, "samples": footer.kept}
+    def tables(footer: Footer) -> list[tuple[str, Json]]:
+        found = []
         for file, rows in ((footer.name.index_file, footer.kept), (footer.name.rejects, footer.rejected)):
             data = paths.read_bytes(paths.join(out, file))
-            yield file, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "samples": rows}
+            found.append((file, {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "samples": rows}))
+        return found
+
+    for footer, found in zip(footers, paths.side_by_side(tables, footers, out), strict=True):
+        yield footer.name.tar, {"sha256": footer.tar_sha256, "bytes": footer.tar_bytes, "samples": footer.kept}
+        yield from found

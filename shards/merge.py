@@ -13,6 +13,9 @@ from shards.scores import balance_of
 from shards.tables import Footer
 from storage import paths
 
+_COPIES = 4
+"""Shards copied at once to or from a bucket; each lies in a temporary file of this machine meanwhile."""
+
 
 def merge(folders: list[str], out: str) -> dict[str, Any]:
     """Copy every shard of the run into `out` and write its manifest; nothing is copied unless all shards are there.
@@ -31,14 +34,16 @@ def merge(folders: list[str], out: str) -> dict[str, Any]:
     run_hash, run = _one_run(folders)
     write_run(out, run)
     names = names_of(run["shards"])
-    places = {name: _place(list(dict.fromkeys([out, *folders])), name, run_hash) for name in names}
+    every = list(dict.fromkeys([out, *folders]))
+    on_bucket = next((folder for folder in every if paths.is_remote(folder)), out)
+    found = paths.side_by_side(lambda name: _place(every, name, run_hash), names, on_bucket)
+    places = dict(zip(names, found, strict=True))
     if missing := [name for name, place in places.items() if place is None]:
         _refuse_damaged([out, *folders], run_hash, missing[0])
         which = unfinished([str(name) for name in missing], len(names))
         raise StoppedError(f"{out}: {which} in any of the folders; finish them, then merge")
-    for name, place in places.items():
-        if place is not None and place[0] != out:
-            _copy(*place, out, name)
+    copies = [(*place, out, name) for name, place in places.items() if place is not None and place[0] != out]
+    paths.side_by_side(lambda copy: _copy(*copy), copies, on_bucket, _COPIES)
     return write_manifest(out, balance_of(out))
 
 

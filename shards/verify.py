@@ -22,6 +22,8 @@ from shards.tables import Footer, read_index, read_rejects
 from shards.tar import Member, walk
 from storage import paths
 
+_READERS_REMOTE = 8
+
 
 @dataclass
 class Findings:
@@ -46,14 +48,16 @@ def verify(out: str) -> list[str]:
         return [str(error)]
     names = names_of(run["shards"])
     if not paths.exists(paths.join(out, MANIFEST)):
-        missing = [str(name) for name in names if finished(out, name, run_hash) is None]
+        ends = paths.side_by_side(lambda name: finished(out, name, run_hash), names, out)
+        missing = [str(name) for name, footer in zip(names, ends, strict=True) if footer is None]
         state = unfinished(missing, len(names)) if missing else f"all {len(names)} shards are finished; merge closes it"
         return [f"{paths.join(out, MANIFEST)}: is missing, so the run is unfinished: {state}"]
     manifest, problems = _manifest(out)
     problems += _run_problems(manifest, run_hash, run)
     listed: Mapping[str, Any] = manifest.get("files", {}) if isinstance(manifest.get("files"), dict) else {}
     problems += _listing_problems(out, listed, names) if manifest else []
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="verify") as pool:
+    readers = _READERS_REMOTE if paths.is_remote(out) else min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(readers, thread_name_prefix="verify") as pool:
         found = list(pool.map(lambda name: _shard(out, name, listed, run_hash), names))
     for findings in found:
         problems += findings.problems

@@ -5,35 +5,60 @@ one loop, `loop()`, which runs in a thread of its own; `Objects.wait` runs one f
 regions and endpoints are those that s3fs and gcsfs find: the platform's chain, AWS_ENDPOINT_URL,
 STORAGE_EMULATOR_HOST, fsspec's own configuration.
 
-Every call is tried again after what passes by itself (a 5xx, a 429, a reset, a timeout), `attempts` times at most,
-with growing pauses; then, or at once where another attempt is no use (no permission, no bucket), it is a StoreError.
+Every request is tried again after what passes by itself (a 5xx, a 429, a reset, a timeout), `attempts` times at most,
+with growing, random pauses; then, or at once where another attempt is no use (no permission, no bucket), it is a
+StoreError.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from schemas.errors import InputError
+from schemas.errors import InputError, PlumblineError, StoppedError
 from storage import paths
 
 T = TypeVar("T")
 ATTEMPTS = 10  # about half a minute in all
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 MOST_AT_ONCE = 128
+MOST_LISTED = 1000
 URGENT = 32  # of these, kept for what must not queue behind look-ups
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
+IN_PARTS = 64 << 20
+"""A larger file is uploaded in parts, so that a failure repeats one of them."""
+PART = 16 << 20
+FOLDERS = 64
 SETTLE = 0.3  # seconds after which a write of another process shows, where the store knows no conditions
 
 
-class StoreError(Exception):
-    """The store refuses, or does not answer after all attempts. One line for the user."""
+class StoreError(PlumblineError):
+    """The store refuses, or does not answer after all attempts. One line for the user.
+
+    No `OSError`: what fails is not the one file but the way to it, so nothing may take it for a file that is missing
+    or damaged, and go on without it.
+
+    Attributes:
+        here_only: no permission, or no bucket, at this address; another one may do.
+        exit_code: 2, or 3 where the store only stays away.
+    """
+
+    exit_code = InputError.exit_code
+
+    def __init__(self, line: str, *, here_only: bool = False, away: bool = False) -> None:
+        super().__init__(line)
+        self.here_only = here_only
+        if away:
+            self.exit_code = StoppedError.exit_code
 
 
 class TransientError(Exception):
@@ -63,6 +88,15 @@ class Listed:
     name: str
     size: int
     modified: float
+    version: str = ""
+
+
+class Page(NamedTuple):
+    """A part of a listing: objects, folders (where it was asked by folder), and where the next part begins."""
+
+    objects: list[Listed]
+    folders: list[str]
+    next: str | None
 
 
 class Objects(ABC):
@@ -81,6 +115,7 @@ class Objects(ABC):
         self.location = location.rstrip("/")
         self.conditional = True
         self.attempts = ATTEMPTS
+        self._ahead = 0.0
         self._slots = asyncio.Semaphore(MOST_AT_ONCE - URGENT)
         self._urgent = asyncio.Semaphore(URGENT)
 
@@ -98,9 +133,18 @@ class Objects(ABC):
         """An object, or `length` bytes of it from `start` on; None where there is none. One request."""
         return await self._tried(lambda: self._get(name, start, length))
 
+    async def stat(self, name: str) -> Listed | None:
+        """Size, time and version of an object; None where there is none."""
+        return await self._tried(lambda: self._stat(name))
+
     async def size(self, name: str) -> int | None:
         """Bytes of an object; None where there is none."""
-        return await self._tried(lambda: self._size(name))
+        found = await self.stat(name)
+        return None if found is None else found.size
+
+    def now(self) -> float:
+        """Seconds by the store's own clock, as of its last answer: ages are told by it, never by this machine's."""
+        return time.time() + self._ahead
 
     async def write(self, name: str, data: bytes, *, urgent: bool = False) -> str:
         """Write an object, whatever was there; returns its version."""
@@ -147,12 +191,25 @@ class Objects(ABC):
         return True
 
     async def listing(self, prefix: str) -> list[Listed]:
-        """The objects whose names begin with `prefix`, sorted by name."""
-        return sorted(await self._tried(lambda: self._list(prefix)), key=lambda listed: listed.name)
+        """The objects whose names begin with `prefix`, sorted by name.
+
+        A long list is asked for folder by folder, all at once, unless there are too many of them.
+        """
+        found = await self._listing(prefix)
+        return sorted(found, key=lambda listed: listed.name)
+
+    async def holds(self, prefix: str) -> bool:
+        """Whether any object's name begins with `prefix`."""
+        page = await self._tried(lambda: self._page(prefix, False, None, 1))
+        return bool(page.objects)
 
     async def upload(self, name: str, path: str) -> None:
-        """Write a file of this machine as one object, in parts where it is large."""
-        await self._tried(lambda: self._upload(name, path))
+        """Write a file of this machine as one object, which appears whole; in parts where it is large."""
+        if os.path.getsize(path) > IN_PARTS:
+            await self._upload(name, path)
+            return
+        data = await asyncio.to_thread(read_part, path, 0, IN_PARTS)
+        await self._tried(lambda: self._put(name, data, False))
 
     async def probe_conditions(self, name: str, data: bytes) -> bool:
         """Find out, with an object that is there, whether the store keeps the condition of a write."""
@@ -177,7 +234,7 @@ class Objects(ABC):
     async def _get(self, name: str, start: int, length: int | None) -> Found | None: ...
 
     @abstractmethod
-    async def _size(self, name: str) -> int | None: ...
+    async def _stat(self, name: str) -> Listed | None: ...
 
     @abstractmethod
     async def _put(self, name: str, data: bytes, only_new: bool) -> str: ...
@@ -191,13 +248,37 @@ class Objects(ABC):
             await self._delete(name, None)
 
     @abstractmethod
-    async def _list(self, prefix: str) -> list[Listed]: ...
+    async def _page(self, prefix: str, by_folder: bool, begin: str | None, most: int) -> Page:
+        """At most `most` objects (the store may give fewer); with `by_folder` those directly below, and folders."""
 
     async def _upload(self, name: str, path: str) -> None:
-        with open(path, "rb") as file:
-            await self._put(name, file.read(), False)
+        """Write a file larger than `IN_PARTS`."""
+        data = await asyncio.to_thread(read_part, path, 0, os.path.getsize(path))
+        await self._tried(lambda: self._put(name, data, False))
 
     # -- below ------------------------------------------------------------------------------------------------------
+
+    async def _listing(self, prefix: str) -> list[Listed]:
+        page = await self._tried(lambda: self._page(prefix, False, None, MOST_LISTED))
+        if page.next is None:
+            return page.objects
+        folders = await self._tried(lambda: self._page(prefix, True, None, MOST_LISTED))
+        if folders.next is None and 1 < len(folders.folders) <= FOLDERS:
+            below = await asyncio.gather(*[self._listing(folder) for folder in folders.folders])
+            return [*folders.objects, *(one for some in below for one in some)]
+        found = page.objects
+        while page.next is not None:
+            begin = page.next
+            page = await self._tried(partial(self._page, prefix, False, begin, MOST_LISTED))
+            found += page.objects
+        return found
+
+    def _heard(self, date: str | None) -> None:
+        """Take note of the store's clock: the Date of an answer."""
+        try:
+            self._ahead = parsedate_to_datetime(date or "").timestamp() - time.time()
+        except (TypeError, ValueError):
+            return
 
     async def _tried(self, attempt: Callable[[], Awaitable[T]], urgent: bool = False) -> T:
         slots = self._urgent if urgent else self._slots
@@ -207,7 +288,8 @@ class Objects(ABC):
                     return await attempt()
             except TransientError as error:
                 if number == self.attempts:
-                    raise StoreError(f"{self.location}: {error} (tried {number} times)") from error
+                    line = f"{error} (tried {number} times); try again when the store answers"
+                    raise StoreError(line, away=True) from error
             step = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (number - 1))
             await asyncio.sleep(random.uniform(step / 2, step))
         raise AssertionError("unreachable")
@@ -253,6 +335,13 @@ def open_objects(location: str) -> Objects:
     except StoreError as error:
         raise InputError(str(error)) from error
     return store
+
+
+def read_part(path: str, start: int, count: int) -> bytes:
+    """`count` bytes of a file of this machine from `start` on, or what there is of them."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(count)
 
 
 def split(location: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import fsspec
 
-from storage.objects import ConditionError, Found, Listed, Objects
+from storage.objects import ConditionError, Found, Listed, Objects, Page
 
 _LOCK = threading.Lock()
 
@@ -29,11 +29,12 @@ class MemoryObjects(Objects):
         end = None if length is None else start + length
         return Found(data[start:end], hashlib.sha256(data).hexdigest())
 
-    async def _size(self, name: str) -> int | None:
+    async def _stat(self, name: str) -> Listed | None:
         try:
-            return int(self._fs.size(f"{self._root}/{name}"))
+            info = self._fs.info(f"{self._root}/{name}")
         except FileNotFoundError:
             return None
+        return Listed(name, int(info["size"]), _seconds(info["created"])) if info["type"] == "file" else None
 
     async def _put(self, name: str, data: bytes, only_new: bool) -> str:
         with _LOCK:
@@ -50,17 +51,17 @@ class MemoryObjects(Objects):
             if found is not None:
                 self._fs.rm_file(f"{self._root}/{name}")
 
-    async def _list(self, prefix: str) -> list[Listed]:
+    async def _page(self, prefix: str, by_folder: bool, begin: str | None, most: int) -> Page:
         folder = f"{self._root}/{prefix}".rpartition("/")[0]
         try:
             found = self._fs.find(folder, detail=True)
         except FileNotFoundError:
-            return []
+            return Page([], [], None)
         listed = [
             Listed(path[len(self._root) + 1 :], int(info["size"]), _seconds(info["created"]))
             for path, info in found.items()
         ]
-        return [one for one in listed if one.name.startswith(prefix)]
+        return Page([one for one in listed if one.name.startswith(prefix)], [], None)
 
 
 def _seconds(stamp: Any) -> float:

@@ -6,8 +6,9 @@ Needs s3:ListBucket on the bucket and s3:GetObject, s3:PutObject and s3:DeleteOb
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -18,8 +19,12 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
     ResponseStreamingError,
 )
 from fsspec.config import conf
@@ -28,19 +33,28 @@ from schemas.version import VERSION
 from storage.objects import (
     CONNECT_TIMEOUT,
     MOST_AT_ONCE,
+    PART,
     READ_TIMEOUT,
     ConditionError,
     Found,
     Listed,
     Objects,
+    Page,
     StoreError,
     TransientError,
     UnsupportedError,
+    read_part,
     split,
 )
 
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 509}
-_IN_PARTS = 64 << 20
+_PASSING_CODES = {"RequestTimeout", "SlowDown", "Throttling", "InternalError"}
+_CREDENTIALS = {
+    "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken",
+    "SignatureDoesNotMatch", "TokenRefreshRequired",
+}  # fmt: skip
+_MOST_PARTS = 9000
+_PARTS_AT_ONCE = 8
 _UNREACHABLE = (
     ConnectionError,
     HTTPClientError,
@@ -94,19 +108,25 @@ class S3Objects(Objects):
             except ClientError as error:
                 if _absent(error):
                     return None
+                if _said(error)[0] == 416:  # it ends before `start`
+                    return Found(b"", "")
                 raise
+            self._answered(answer)
             async with answer["Body"] as body:
                 return Found(await body.read(), answer["ETag"])
 
-    async def _size(self, name: str) -> int | None:
+    async def _stat(self, name: str) -> Listed | None:
         async with self._errors(name):
             try:
                 answer = await self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
             except ClientError as error:
                 if _absent(error):
                     return None
+                if _said(error)[0] in (400, 403):
+                    await self._get(name, 0, 1)  # an answer without a body cannot say why; this one does
                 raise
-            return int(answer["ContentLength"])
+            self._answered(answer)
+            return Listed(name, int(answer["ContentLength"]), answer["LastModified"].timestamp(), answer["ETag"])
 
     async def _put(self, name: str, data: bytes, only_new: bool) -> str:
         condition = {"IfNoneMatch": "*"} if only_new else {}
@@ -133,27 +153,75 @@ class S3Objects(Objects):
             answer = await self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
         for failed in answer.get("Errors", []):
             if failed.get("Code") == "AccessDenied":
-                raise StoreError(f"{self.location}: {failed.get('Key')}: {failed.get('Message')}")
+                where = f"{self._root}/{failed.get('Key')}"
+                raise StoreError(f"{where}: no permission to delete: {failed.get('Message')}", here_only=True)
             raise TransientError(f"{failed.get('Key')}: {failed.get('Code')}: {failed.get('Message')}")
 
-    async def _list(self, prefix: str) -> list[Listed]:
-        found: list[Listed] = []
+    async def _page(self, prefix: str, by_folder: bool, begin: str | None, most: int) -> Page:
+        wanted: dict[str, Any] = {"Delimiter": "/"} if by_folder else {}
+        wanted |= {"ContinuationToken": begin} if begin is not None else {}
         async with self._errors(prefix):
-            pages = self._client.get_paginator("list_objects_v2")
-            async for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
-                for item in page.get("Contents", []):
-                    name = item["Key"][len(self._prefix) :]
-                    found.append(Listed(name, int(item["Size"]), item["LastModified"].timestamp()))
-        return found
+            answer = await self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=self._prefix + prefix, MaxKeys=most, **wanted
+            )
+        self._answered(answer)
+        found = [
+            Listed(one["Key"][len(self._prefix) :], int(one["Size"]), one["LastModified"].timestamp(), one["ETag"])
+            for one in answer.get("Contents", [])
+        ]
+        folders = [one["Prefix"][len(self._prefix) :] for one in answer.get("CommonPrefixes", [])]
+        return Page(found, folders, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None)
 
     async def _upload(self, name: str, path: str) -> None:
-        import os
+        """In parts, several at once; until the last request there is nothing under the name."""
+        key = {"Bucket": self._bucket, "Key": self._prefix + name}
+        size = os.path.getsize(path)
+        each = max(PART, -(-size // _MOST_PARTS))
+        upload = await self._tried(lambda: self._begun(key))
+        at_once = asyncio.Semaphore(_PARTS_AT_ONCE)
 
-        if os.path.getsize(path) <= _IN_PARTS:
-            await super()._upload(name, path)
-            return
+        async def part(number: int) -> dict[str, Any]:
+            async with at_once:
+                data = await asyncio.to_thread(read_part, path, (number - 1) * each, each)
+                tag = await self._tried(lambda: self._part(key, upload, number, data))
+            return {"PartNumber": number, "ETag": tag}
+
+        parts = [asyncio.ensure_future(part(number)) for number in range(1, -(-size // each) + 1)]
+        try:
+            tags = await asyncio.gather(*parts)
+            await self._tried(lambda: self._whole(name, key, upload, tags, size))
+        except BaseException:
+            for one in parts:
+                one.cancel()
+            with suppress(StoreError, TransientError):
+                async with self._errors(name):
+                    await self._client.abort_multipart_upload(**key, UploadId=upload)
+            raise
+
+    async def _begun(self, key: dict[str, str]) -> str:
+        async with self._errors(key["Key"]):
+            return str((await self._client.create_multipart_upload(**key))["UploadId"])
+
+    async def _part(self, key: dict[str, str], upload: str, number: int, data: bytes) -> str:
+        async with self._errors(key["Key"]):
+            return str((await self._client.upload_part(**key, UploadId=upload, PartNumber=number, Body=data))["ETag"])
+
+    async def _whole(self, name: str, key: dict[str, str], upload: str, parts: list[dict[str, Any]], size: int) -> None:
         async with self._errors(name):
-            await self._fs._put_file(path, f"{self._bucket}/{self._prefix}{name}")
+            try:
+                await self._client.complete_multipart_upload(**key, UploadId=upload, MultipartUpload={"Parts": parts})
+            except ClientError as error:
+                # An attempt before may have got through unheard.
+                found = await self._stat(name) if _said(error)[1] == "NoSuchUpload" else None
+                if found is None or found.size != size:
+                    raise
+
+    def _answered(self, answer: dict[str, Any]) -> None:
+        self._heard(answer["ResponseMetadata"]["HTTPHeaders"].get("date"))
+
+    @property
+    def _root(self) -> str:
+        return f"{self.location.partition('://')[0]}://{self._bucket}"
 
     @asynccontextmanager
     async def _errors(self, name: str) -> AsyncIterator[None]:
@@ -162,24 +230,33 @@ class S3Objects(Objects):
             yield
         except ClientError as error:
             raise self._meaning(error, where) from error
-        except _UNREACHABLE as error:
-            raise TransientError(_line(error)) from error
+        except (*_UNREACHABLE, CredentialRetrievalError) as error:
+            raise TransientError(f"{where}: {_line(error)}") from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise StoreError(f"{where}: no credentials: {_line(error)}") from error
+        except ParamValidationError as error:
+            raise StoreError(f"{where}: {_line(error)}", here_only=True) from error
         except BotoCoreError as error:
-            raise StoreError(f"{self.location}: {_line(error)}") from error
+            raise StoreError(f"{where}: {_line(error)}") from error
 
     def _meaning(self, error: ClientError, where: str) -> Exception:
         status, code, message = _said(error)
+        said = f"{code}: {message}".removesuffix(": ")
         if status == 412:
             return ConditionError(where)
         if status == 501:
             return UnsupportedError(where)
         if code == "NoSuchBucket":
-            return StoreError(f"{self.location}: there is no bucket {self._bucket}")
-        if status in _PASSING or code in ("RequestTimeout", "SlowDown", "Throttling", "InternalError"):
-            return TransientError(f"{where}: {status} {code}: {message}")
-        if status in (401, 403):
-            return StoreError(f"{self.location}: no permission: {code}: {message}")
-        return StoreError(f"{where}: {status} {code}: {message}")
+            return StoreError(f"{where}: there is no bucket {self._bucket}; make it, or name another", here_only=True)
+        if status in _PASSING or code in _PASSING_CODES:
+            return TransientError(f"{where}: {status} {said}")
+        if code == "RequestTimeTooSkewed":
+            return StoreError(f"{where}: this machine's clock is wrong, so the store refuses it ({said}); set it")
+        if status == 401 or code in _CREDENTIALS:
+            return StoreError(f"{where}: the credentials are refused ({said}); renew them")
+        if status == 403:
+            return StoreError(f"{where}: no permission ({said}); docs/buckets.md says what is needed", here_only=True)
+        return StoreError(f"{where}: {status} {said}")
 
 
 @cache

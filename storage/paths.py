@@ -1,4 +1,7 @@
-"""Paths: local ones and anything fsspec reads (`gs://`, `s3://`), through the same few calls.
+"""Paths: local ones, `gs://` and `s3://` (`storage.remote`), and what else fsspec reads, through the same few calls.
+
+Where a bucket refuses or stays away after all attempts, every call raises a `StoreError` (`storage.objects`), which
+is no `OSError`: it ends the command with one line.
 
 Nothing is ever written in place. A local file appears under its name complete and synced, or not at all; on a
 bucket it appears with one completed upload. Until then its bytes lie in a hidden temporary beside it
@@ -7,6 +10,7 @@ bucket it appears with one completed upload. Until then its bytes lie in a hidde
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -18,14 +22,22 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from schemas.errors import InputError
+from storage import remote
 from storage.remote_errors import as_os_errors
 
+A = TypeVar("A")
+B = TypeVar("B")
 BLOCK = 1 << 20
+REQUESTS = 16
+"""Requests that one call of `side_by_side` has under way at a bucket."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a disk, a quota or a limit says that is full."""
 _TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d{1,9})-\d+\.tmp$")
 _COUNTER = itertools.count()
 _OPEN: set[str] = set()
@@ -68,6 +80,8 @@ def open_read(uri: str) -> BinaryIO:
     """
     if not is_remote(uri):
         return open(_local(uri), "rb")
+    if remote.ours(uri):
+        return remote.open_read(uri)
     fs, path = _filesystem(uri)
     with as_os_errors(uri):
         return cast(BinaryIO, fs.open(path, "rb"))
@@ -82,6 +96,8 @@ def read_bytes(uri: str) -> bytes:
     if not is_remote(uri):
         with open(_local(uri), "rb") as file:
             return file.read()
+    if remote.ours(uri):
+        return remote.read(uri)
     fs, path = _filesystem(uri)
     with as_os_errors(uri):
         return cast(bytes, fs.cat_file(path))
@@ -97,6 +113,8 @@ def read_range(uri: str, start: int, count: int) -> bytes:
         with open(_local(uri), "rb") as file:
             file.seek(start)
             return file.read(count)
+    if remote.ours(uri):
+        return remote.read(uri, start, count)
     fs, path = _filesystem(uri)
     with as_os_errors(uri):
         return cast(bytes, fs.cat_file(path, start=start, end=start + count))
@@ -106,6 +124,8 @@ def exists(uri: str) -> bool:
     """Whether there is a file or folder of that name."""
     if not is_remote(uri):
         return os.path.exists(_local(uri))
+    if remote.ours(uri):
+        return remote.exists(uri)
     fs, path = _filesystem(uri)
     with as_os_errors(uri):
         return bool(fs.exists(path))
@@ -119,19 +139,23 @@ def size(uri: str) -> int:
     """
     if not is_remote(uri):
         return os.stat(_local(uri)).st_size
+    if remote.ours(uri):
+        return remote.stat(uri).size
     fs, path = _filesystem(uri)
     with as_os_errors(uri):
         return int(fs.size(path))
 
 
 def age(uri: str) -> float:
-    """Seconds since the file was written, by this machine's clock against the store's.
+    """Seconds since the file was written; both times are a bucket's own where it lies on one.
 
     Raises:
         FileNotFoundError: where there is none.
     """
     if not is_remote(uri):
         return time.time() - os.stat(_local(uri)).st_mtime
+    if remote.ours(uri):
+        return remote.age(uri)
     fs, path = _filesystem(uri)
     stamp = fs.modified(path)
     return time.time() - (stamp if isinstance(stamp, int | float) else stamp.timestamp())
@@ -142,6 +166,8 @@ def list_files(folder: str) -> list[str]:
 
     Links to folders are not followed and our own temporaries are left out. A folder that is not there has none.
     """
+    if remote.ours(folder):
+        return [one.name for one in remote.files(folder)]
     if is_remote(folder):
         fs, root = _filesystem(folder)
         root = root.rstrip("/")
@@ -174,6 +200,9 @@ def sha256_file(uri: str) -> str:
 
 def write_atomic(uri: str, data: bytes) -> None:
     """Write a whole file: it appears complete, or not at all. An existing one is replaced in one step."""
+    if remote.ours(uri):
+        remote.write(uri, data)
+        return
     if is_remote(uri):
         fs, path = _filesystem(uri)
         fs.pipe_file(path, data)
@@ -193,6 +222,9 @@ def remove(uri: str) -> None:
     if not is_remote(uri):
         _unlink(_local(uri))
         return
+    if remote.ours(uri):
+        remote.remove(uri)
+        return
     fs, path = _filesystem(uri)
     if fs.exists(path):
         fs.rm_file(path)
@@ -203,14 +235,20 @@ def open_atomic(uri: str) -> Iterator[IO[bytes]]:
     """A binary file that takes its name only when the block ends without an exception.
 
     The file is a plain buffered one: whoever wants a digest of what is written wraps its `write`, and pays for
-    nothing else. Local: flushed, synced, renamed, the folder synced. Bucket: spooled here, then one upload.
+    nothing else. Local: flushed, synced, renamed, the folder synced. Bucket: spooled here (TMPDIR), then one upload.
+
+    Raises:
+        OSError: whatever writing raises; of a full disk it names the file, or the folder of the spool.
     """
     if is_remote(uri):
-        fs, path = _filesystem(uri)
-        with tempfile.NamedTemporaryFile(prefix="plumbline-", suffix=".tmp") as spool:
+        with _room(tempfile.gettempdir()), tempfile.NamedTemporaryFile(prefix="plumbline-", suffix=".tmp") as spool:
             yield cast(IO[bytes], spool)
             spool.flush()
-            fs.put_file(spool.name, path)
+            if remote.ours(uri):
+                remote.upload(uri, spool.name)
+            else:
+                fs, path = _filesystem(uri)
+                fs.put_file(spool.name, path)
         return
     path = _local(uri)
     folder, name = os.path.split(os.path.abspath(path))
@@ -219,7 +257,7 @@ def open_atomic(uri: str) -> Iterator[IO[bytes]]:
     with _OPEN_LOCK:
         _OPEN.add(temporary)
     try:
-        with open(temporary, "wb", buffering=BLOCK) as file:
+        with _room(path), open(temporary, "wb", buffering=BLOCK) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -231,6 +269,14 @@ def open_atomic(uri: str) -> Iterator[IO[bytes]]:
     finally:
         with _OPEN_LOCK:
             _OPEN.discard(temporary)
+
+
+def side_by_side(work: Callable[[A], B], items: Iterable[A], where: str, most: int = REQUESTS) -> list[B]:
+    """`work` of every item, in their order: in `most` threads where `where` is on a bucket, which answers slowly."""
+    if not is_remote(where):
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(most, thread_name_prefix="requests") as pool:
+        return list(pool.map(work, items))
 
 
 def sweep_temporaries(folder: str) -> list[str]:
@@ -270,6 +316,17 @@ def inside(folder: str, path: str) -> str:
     if resolved != root and not resolved.startswith(root.rstrip(os.sep) + os.sep):
         raise ValueError(f"{path} leaves the folder {folder}")
     return resolved
+
+
+@contextmanager
+def _room(place: str) -> Iterator[None]:
+    """An error of a full disk says where it is full: writing to an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), place) from error
 
 
 def _unlink(path: str) -> None:
