@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: help setup demo test lint format bench bench-annotate bench-clip ablation-realign ablation-firm sweep soak clean
+.PHONY: help setup demo test test-cloud lint format bench bench-annotate bench-clip ablation-realign ablation-firm sweep soak clean
 
 help:
 	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
 	@echo "make test    the test suite           make soak   its slow part"
+	@echo "make test-cloud   the part of it that needs S3 and GCS, against emulators"
 	@echo "make lint    format, lint, types and the import contract"
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
 	@echo "make bench-annotate   the same for calls: installs the peers in .bench/ first"
@@ -31,6 +32,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not live"
+
+# Against emulators of S3 and GCS that the tests start; `make test` runs these, too.
+test-cloud: $(READY)
+	$(BIN)/pytest -n 2 --dist loadfile -m "cloud and not soak and not live"
 
 soak: $(READY)
 	$(BIN)/pytest -m soak
