@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from schemas.errors import InputError, StoppedError
+from schemas.errors import InputError, PlumblineError, StoppedError
+
+if TYPE_CHECKING:
+    import apache_beam as beam
 
 PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
 RUNNERS = ("FnApiRunner", "DataflowRunner", *PORTABLE)
@@ -26,9 +30,11 @@ EMBEDDED = "embed"
 PATIENCE = 10.0
 """Seconds that a job service may take to answer at first."""
 
-A_YEAR = 365 * 24 * 3600
-"""Beam's `--job_server_timeout` also ends the streams that tell of a job, whatever its help says (2.77): a wave that
-takes longer would fail. So it is set out of reach, and whether anybody answers is asked before."""
+ANSWER_SECONDS = 60
+"""Seconds that a job service may take over a request later on. Beam's `--job_server_timeout` also ends the streams that
+tell of a job, whatever its help says (2.77), so a job is asked for its state instead."""
+
+POLL = 0.2
 
 
 def runner_of(known: Namespace) -> str:
@@ -67,7 +73,7 @@ def needed(given: Sequence[str], known: Namespace) -> list[str]:
         )
     _quieten_lost_streams()
     named = any(option.replace("-", "_").startswith("__job_server_timeout") for option in given)
-    return [] if named else [f"--job_server_timeout={A_YEAR}"]
+    return [] if named else [f"--job_server_timeout={ANSWER_SECONDS}"]
 
 
 def _answers(endpoint: str) -> bool:
@@ -81,22 +87,43 @@ def _answers(endpoint: str) -> bool:
     return True
 
 
-@contextmanager
-def lost_in_order() -> Iterator[None]:
-    """A job service that goes away while a job is under way ends the run in order.
+def run_to_end(pipeline: beam.Pipeline) -> None:
+    """Run a pipeline on any runner, and wait.
 
     Raises:
-        StoppedError: it did; what was committed stays.
+        StoppedError: the job service went away meanwhile; what was committed stays.
+        PlumblineError, RuntimeError: the job failed.
     """
     import grpc
 
     try:
-        yield
-    except grpc.RpcError as error:
-        code = error.code() if isinstance(error, grpc.Call) else None
-        late = code is grpc.StatusCode.DEADLINE_EXCEEDED
-        why = "a wave took longer than --job_server_timeout" if late else "the job service is gone"
-        raise StoppedError(f"{why} ({getattr(code, 'name', error)}); run the same command to go on") from error
+        wait_for(pipeline.run())
+    except (grpc.RpcError, grpc.FutureTimeoutError) as error:
+        code = f" ({error.code().name})" if isinstance(error, grpc.Call) else ""
+        raise StoppedError(f"the job service is gone{code}; run the same command to go on") from error
+
+
+def wait_for(result: Any) -> None:
+    """Wait until a job has ended, on any runner.
+
+    Raises:
+        grpc.RpcError: the job service went away.
+        PlumblineError: the job failed there.
+        RuntimeError: the same, with what its worker said.
+    """
+    import grpc
+    from apache_beam.runners.portability.portable_runner import PipelineResult
+    from apache_beam.runners.runner import PipelineState
+
+    state = ""
+    while isinstance(result, PipelineResult) and not PipelineState.is_terminal(state := result.state):
+        time.sleep(POLL)
+    try:
+        result.wait_until_finish()  # it also ends what was begun for the job
+    except grpc.RpcError:
+        if state == PipelineState.DONE:  # the stream that would tell it had its deadline before
+            return
+        raise PlumblineError(f"the job ended as {state}; the job service's log says why") from None
 
 
 @cache
@@ -111,5 +138,4 @@ def _quieten_lost_streams() -> None:
             before(told)
 
     threading.excepthook = hook
-    for name in ("data_plane", "sdk_worker"):
-        logging.getLogger(f"apache_beam.runners.worker.{name}").setLevel(logging.CRITICAL)
+    logging.getLogger("apache_beam.runners.worker.data_plane").setLevel(logging.CRITICAL)
