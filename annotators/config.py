@@ -45,7 +45,8 @@ class ModelConfig(BaseModel):
 
     Attributes:
         model: the name the provider knows it by; `offline` for the embedded provider; for `transformers` a folder.
-        api_key_env: the environment variable that holds the key; the key itself never stands in a config.
+        api_key_env: the environment variable that holds the key, or `secret:projects/P/secrets/NAME` in Google's Secret
+            Manager; the key itself never stands in a config.
         in_flight, rpm, tpm: calls at once, requests and tokens per minute, over all workers and slices together.
         weight: its share where a role names several models.
         thinking_budget: tokens a Gemini model may think; 0 for none, -1 for as many as it likes.

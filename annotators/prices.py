@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from annotators.config import LOCAL, ModelConfig, ModelsConfig, PriceConfig
 from annotators.interface import RawAnswer
 from schemas.errors import InputError
+from storage import paths
 
 _MILLION = 1e6
 # What may follow a listed name: a preview or a dated or numbered version of the same model, and nothing else, for
@@ -278,9 +278,9 @@ def _shipped() -> _File:
 
 def _read(path: str) -> _File:
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = yaml.safe_load(paths.read_bytes(path).decode("utf-8"))
     except OSError as error:
-        raise InputError(f"prices: {path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"prices: {path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"prices: {path}: is not UTF-8 text") from error
     except yaml.YAMLError as error:

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from annotators.config import ModelConfig
 from annotators.interface import Capabilities, Provider
-from annotators.network.keys import key_of
+from annotators.network.keys import key_of, require_key, source_of
 from schemas.errors import InputError
 
 World = Literal["photos", "toyworld"]
@@ -47,8 +47,11 @@ def make(config: ModelConfig, where: str, world: World = "photos") -> Provider:
     return cast(Provider, import_module(_PROVIDERS[config.provider].module).make(config, where, world))
 
 
-def require(config: ModelConfig, where: str) -> None:
+def require(config: ModelConfig, where: str, *, here: bool = True) -> None:
     """Nothing, where the model's provider can be set up; it costs next to nothing to ask.
+
+    Args:
+        here: whether this process will ask it; of a key that only others need, the name is looked at.
 
     Raises:
         InputError: its package is not installed, or its key is not set.
@@ -58,7 +61,13 @@ def require(config: ModelConfig, where: str) -> None:
         extra = {"dashscope": "openai", "transformers": "train"}.get(config.provider, config.provider)
         raise InputError(f"{where}.provider: {config.provider} needs a package: pip install 'plumbline[{extra}]'")
     if known.keys:
-        key_of(config, where, known.keys)
+        require_key(config, where, known.keys, here)
+
+
+def key_source(config: ModelConfig) -> str:
+    """Where the key of a model comes from: a variable's name or `secret:NAME`; empty where none is sent."""
+    keys = _PROVIDERS[config.provider].keys
+    return source_of(config, keys) if keys else ""
 
 
 def capabilities(config: ModelConfig, where: str) -> Capabilities:
