@@ -14,6 +14,7 @@ from cli.watching import UNWATCHED, Running, Watch, Watching
 from pipelines.config import RunConfig
 from pipelines.prepare import Prepared, prepare
 from pipelines.processes import Workers
+from pipelines.service import Service, is_service, service_of
 from pipelines.shares import Share
 from pools.input_index import InputReport
 from schemas.errors import InputError, InterruptedRun, PlumblineError, error_of
@@ -45,20 +46,24 @@ def make(
     from pipelines.local import checked_options
 
     with watching.begun(out, 0 if worker is None else worker.index + 1) as event_log:
-        options = checked_options(beam_options)
+        options, known = checked_options(beam_options)
+        service = service_of(options, known, config, workers, out) if is_service(known) else None
         own = share if worker is None else share.divided(worker.index, worker.of)
-        prepared = prepare(config, path, out, own, share, allowed)
+        prepared = prepare(config, path, out, own, share, allowed, asks=service is None)
         watch = Watch(watching, prepared, event_log, worker is not None)
         if worker is None:
             say_beginning(prepared, out)
         watch.started(dataset=config.dataset, config=path, out=out, planned=prepared.planned, workers=workers)
         try:
-            if prepared.left and workers > 1:
+            if service is not None:
+                if prepared.left and not _on_service(prepared, service, watch):
+                    return None
+            elif prepared.left and workers > 1:
                 each = [["--allowance", str(part)] for part in _parts(prepared.spec.allowance, workers)]
                 _watch(Workers([*command, *watching.words()], beam_options, each), watch)
             elif prepared.left:
                 _here(prepared, options, watch)
-            manifest = None if worker is not None else _closed(prepared, out, share)
+            manifest = None if worker is not None else _closed(prepared, out, share, changed=service is None)
             if worker is None and prepared.left:
                 _tidy(config.ledger)
         except BaseException as error:
@@ -68,14 +73,15 @@ def make(
     return manifest
 
 
-def _closed(prepared: Prepared, out: str, share: Share) -> dict[str, Any] | None:
+def _closed(prepared: Prepared, out: str, share: Share, changed: bool = True) -> dict[str, Any] | None:
+    """Close the whole. A job on a service has written the manifest itself, so that nothing has changed since."""
     from pipelines.closing import closed
 
     if share.of > 1:
         print(f"slice {share} is done: {len(prepared.shards)} shards in {out}")
         print(f"when all slices are: plumbline merge {out} ... --out WHOLE")
         return None
-    manifest = closed(prepared.spec.config, out, prepared.spec.run_hash, changed=bool(prepared.left))
+    manifest = closed(prepared.spec.config, out, prepared.spec.run_hash, changed=changed and bool(prepared.left))
     say_result(manifest, out, already=not prepared.left)
     return manifest
 
@@ -173,6 +179,26 @@ def _here(prepared: Prepared, beam_options: list[str], watch: Watch) -> None:
     if stopped is not None:
         left = f"; {jobs} batch job{'s' * (jobs != 1)} go on at the provider, and are paid" if jobs else ""
         raise error_of(stopped.exit_code, stopped.line + left)
+
+
+def _on_service(prepared: Prepared, service: Service, watch: Watch) -> bool:
+    """Run on a service, and end as the job did; False where a template was written, and no job runs yet."""
+    from pipelines.remote import RemoteRun, job_options, on_service
+
+    spec = on_service(prepared.spec, service)
+    run = RemoteRun(spec, prepared.left, job_options(spec, service))
+    run.start()
+    if service.template:
+        print(
+            f"the job is described for {len(prepared.left):,} shards; whoever starts it needs nothing of this machine"
+        )
+        return False
+    print(
+        f"job {run.job}: {service.fleet} workers, {len(prepared.left):,} shards; Ctrl-C stops it in order, twice leaves"
+    )
+    _watch(run, watch)
+    run.raise_ending()
+    return True
 
 
 def _watch(run: Running, watch: Watch) -> None:

@@ -45,3 +45,12 @@ def graph_of(dataset: str) -> Callable[..., Any]:
     from pipelines import firm_edit, firm_gen, realign
 
     return {"realign": realign.graph, "firm-edit": firm_edit.graph, "firm-gen": firm_gen.graph}[dataset]
+
+
+def steps_of(spec: RunSpec) -> list[Any]:
+    """The steps of the dataset's figure from plan to outcome (`pipelines.transforms.Step`)."""
+    from pipelines import firm_edit, firm_gen, realign
+
+    return {"realign": realign.steps, "firm-edit": firm_edit.steps, "firm-gen": firm_gen.steps}[spec.config.dataset](
+        spec
+    )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from apache_beam.pvalue import PCollection
 
     from pipelines.spec import RunSpec, ShardRange
+    from pipelines.transforms import Step
 
 DIMENSIONS = (Dimension.EXECUTION, Dimension.CONSISTENCY)
 
@@ -38,6 +39,13 @@ def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollect
     plans = p | "Plan" >> Plans(spec, shards)  # deterministic: (seed, split, ordinal) -> pair, kinds of rewriting
     judged = plans | "Spread plans" >> beam.Reshuffle() | "Annotate" >> Annotate(spec)  # (a) to (d) network-bound
     return judged | "Write shards" >> WriteShards(spec, shards)  # rows kept and rejected, one commit per shard
+
+
+def steps(spec: RunSpec) -> list[Step]:
+    """The same arrow from plan to rows, for a shard that one worker makes (`pipelines.whole_shards`)."""
+    from pipelines.transforms import Annotate
+
+    return [Annotate(spec)]  # (a) to (d)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from apache_beam.pvalue import PCollection
 
     from pipelines.spec import RunSpec, ShardRange
+    from pipelines.transforms import Step
 
 
 def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollection[str]:
@@ -37,6 +38,13 @@ def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollect
     plans = p | "Plan" >> Plans(spec, shards)  # deterministic: (seed, split, ordinal) -> prompt, its image or none
     judged = plans | "Spread plans" >> beam.Reshuffle() | "Annotate" >> Annotate(spec)  # (a) to (e) network-bound
     return judged | "Write shards" >> WriteShards(spec, shards)  # rows kept and rejected, one commit per shard
+
+
+def steps(spec: RunSpec) -> list[Step]:
+    """The same arrow from plan to rows, for a shard that one worker makes (`pipelines.whole_shards`)."""
+    from pipelines.transforms import Annotate
+
+    return [Annotate(spec)]  # (a) to (e)
 
 
 NOBODY = Source(model="")

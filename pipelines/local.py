@@ -15,6 +15,7 @@ from annotators.engine import INTERRUPTED
 from annotators.errors import Stop
 from pipelines import waves
 from pipelines.datasets import graph_of
+from pipelines.job_service import needed, run_to_end
 from pipelines.numbers import Numbers, committed, numbers_of
 from pipelines.spec import RunSpec, ShardRange, close_session, session
 from schemas.errors import InputError
@@ -83,11 +84,12 @@ class LocalRun:
         run_pipeline(self._spec, wave, self._options)
 
 
-def checked_options(options: Sequence[str]) -> list[str]:
-    """Beam's options with the local runner named, unless another one is.
+def checked_options(options: Sequence[str]) -> tuple[list[str], argparse.Namespace]:
+    """Beam's options with the local runner named, unless another one is; and what Beam reads in them.
 
     Raises:
-        InputError: Beam does not take one of them, or it would start processes that no engine reaches.
+        InputError: Beam does not take one of them, it would start processes that no engine reaches, or the job service
+            that they name is not there.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -107,7 +109,7 @@ def checked_options(options: Sequence[str]) -> list[str]:
         raise InputError(f"{unknown[0]}: is no option of Beam; a key of the configuration is set with --set KEY=VALUE")
     if getattr(known, "direct_running_mode", "in_memory") not in ("in_memory", "multi_threading"):
         raise InputError("--direct_running_mode: use plumbline's own --workers, which shares limits and stops in order")
-    return whole
+    return [*whole, *needed(whole, known)], known
 
 
 def run_pipeline(spec: RunSpec, shards: list[ShardRange], options: Sequence[str]) -> None:
@@ -118,4 +120,4 @@ def run_pipeline(spec: RunSpec, shards: list[ShardRange], options: Sequence[str]
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
     graph_of(spec.config.dataset)(pipeline, spec, shards)
-    pipeline.run().wait_until_finish()
+    run_to_end(pipeline)

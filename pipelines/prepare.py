@@ -56,17 +56,21 @@ def prepare(
     share: Share,
     slice: Share = Share(),  # noqa: B008
     allowed: Allowance | None = None,
+    *,
+    asks: bool = True,
 ) -> Prepared:
     """Resolve, check and begin a run; nothing is asked of a model.
 
     Args:
         slice: the slice of the dataset that `share` is a part of.
         allowed: what a worker process may pay, as its parent told it; by default what is left of the slice's budget.
+        asks: whether models are asked, and samples scored, from this machine; where others do, it needs neither the
+            models' keys nor the workers' GPU.
 
     Raises:
         InputError: whatever the user must mend, as one line.
     """
-    work = _opened(config, path)
+    work = _opened(config if asks else _without_gpu(config), path, asks)
     run = _shaping(work)
     prices = _unpriced(work, path)
     shards = ranges(work.planned, config.output.shard_samples)
@@ -87,16 +91,25 @@ def prepare(
     return Prepared(spec, own, left, work.input.report, work.notes, [*_prompt_notes(work), *prices], doubts(work))
 
 
-def _opened(config: RunConfig, path: str) -> Work:
+def _opened(config: RunConfig, path: str, asks: bool) -> Work:
     """The work, once every model of its roles can be set up."""
     work = open_work(config, path)
     for role in work.roles:
         for model in config.models.of(role):
-            registry.require(model, f"{path}: models.{role}")
+            registry.require(model, f"{path}: models.{role}", here=asks)
     unasked = [name for name in work.catalogue.overridden if name not in work.prompts()]
     if unasked:
         raise InputError(f"{path}: prompts: {unasked[0]} is asked by nobody in this run; take it out")
     return work
+
+
+def _without_gpu(config: RunConfig) -> RunConfig:
+    """The same, for a machine that only looks at the weights; no digest knows the device."""
+    filters = getattr(config, "filters", None)
+    if filters is None or filters.clip is None:
+        return config
+    clip = filters.clip.model_copy(update={"device": "cpu"})
+    return config.model_copy(update={"filters": filters.model_copy(update={"clip": clip})})
 
 
 def _prompt_notes(work: Work) -> list[str]:

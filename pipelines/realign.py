@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from apache_beam.pvalue import PCollection
 
     from pipelines.spec import RunSpec, ShardRange
+    from pipelines.transforms import Step
     from prompts.catalogue import Catalogue
 
 T = TypeVar("T")
@@ -45,6 +46,13 @@ def graph(p: beam.Pipeline, spec: RunSpec, shards: list[ShardRange]) -> PCollect
     if _judged(spec):  # (e) MLLM-based filtering: only where configured, only survivors
         scored = scored | "Spread scored" >> beam.Reshuffle() | "Judge" >> Judge(spec)
     return scored | "Write shards" >> WriteShards(spec, shards)  # kept and rejected, one commit per shard
+
+
+def steps(spec: RunSpec) -> list[Step]:
+    """The same arrows from plan to outcome, for a shard that one worker makes (`pipelines.whole_shards`)."""
+    from pipelines.transforms import Annotate, Judge, Score
+
+    return [Annotate(spec), Score(spec), *([Judge(spec)] if _judged(spec) else [])]  # (b) (c) (d), then (e)
 
 
 def _judged(spec: RunSpec) -> bool:

@@ -11,6 +11,7 @@ from annotators.budget import Allowance
 from pipelines.config import RunConfig
 from pipelines.shares import Share
 from pools.splits import planned_per_split as planned_per_split
+from schemas.version import VERSION
 from shards.names import ShardName
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class RunSpec:
         filters: the digest of the filters' settings and weights, so that no worker scores with others.
         slice: the slice of the dataset that `share` is a part of, whose budget it spends.
         allowance: what this process may still pay of it; None: the whole budget.
+        fleet: on a service, how many processes share each limit of the slice (`pipelines.fleet`); 0 elsewhere.
+        version: the program's that began the run; a worker's image may have another.
     """
 
     config: RunConfig
@@ -48,6 +51,8 @@ class RunSpec:
     share: Share = field(default_factory=Share)
     slice: Share = field(default_factory=Share)
     allowance: Allowance | None = None
+    fleet: int = 0
+    version: str = VERSION
 
     @property
     def key(self) -> str:

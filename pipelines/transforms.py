@@ -72,26 +72,33 @@ class Plans(beam.PTransform):
         )
 
 
-class Annotate(beam.PTransform):
+class Step(beam.PTransform):
+    """A step from records to records.
+
+    Attributes:
+        dofn: what is done; `pipelines.whole_shards` runs it on one shard at a time.
+    """
+
+    dofn: beam.DoFn
+
+    def expand(self, records: PCollection) -> PCollection:
+        return records | beam.ParDo(self.dofn).with_output_types(Record)
+
+
+class Annotate(Step):
     """Runs the session's recipe on each plan, as many at once as the models' limits allow, in any order."""
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__()
-        self._spec = spec
-
-    def expand(self, plans: PCollection) -> PCollection:
-        return plans | beam.ParDo(_Annotate(self._spec)).with_output_types(Record)
+        self.dofn = _Annotate(spec)
 
 
-class Judge(beam.PTransform):
+class Judge(Step):
     """Asks models about each draft that the filters kept; rejections pass through."""
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__()
-        self._spec = spec
-
-    def expand(self, scored: PCollection) -> PCollection:
-        return scored | beam.ParDo(_Judge(self._spec)).with_output_types(Record)
+        self.dofn = _Judge(spec)
 
 
 class _Asking(beam.DoFn):
@@ -159,15 +166,12 @@ class _Judge(_Asking):
             yield from self._put(outcome)
 
 
-class Score(beam.PTransform):
+class Score(Step):
     """Decodes each draft's images once and applies the filters; rejections pass through."""
 
     def __init__(self, spec: RunSpec) -> None:
         super().__init__()
-        self._spec = spec
-
-    def expand(self, drafts: PCollection) -> PCollection:
-        return drafts | beam.ParDo(_Score(self._spec)).with_output_types(Record)
+        self.dofn = _Score(spec)
 
 
 class _Score(beam.DoFn):
@@ -227,14 +231,14 @@ class WriteShards(beam.PTransform):
         )
 
 
-class _Commit(beam.DoFn):
-    def __init__(self, spec: RunSpec, shards: dict[str, ShardRange]) -> None:
-        self._spec, self._shards = spec, shards
+class Commit:
+    """Writes a shard from the outcomes of its whole range; gives its name, or nothing where one is missing."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._spec = spec
         self._count = Counts("shards", "committed", "incomplete")
 
-    def process(self, element: tuple[str, Iterable[Record]]) -> Iterator[str]:
-        key, outcomes = element
-        shard = self._shards[key]
+    def __call__(self, shard: ShardRange, outcomes: Iterable[Record]) -> Iterator[str]:
         unique = {o.id: o for o in outcomes if isinstance(o, Draft | Labels | Rejection)}
         if len(unique) < shard.last - shard.first:
             self._count("incomplete")
@@ -245,6 +249,15 @@ class _Commit(beam.DoFn):
             _tell_committed(footer)
             self._count("committed")
             yield str(shard.name)
+
+
+class _Commit(beam.DoFn):
+    def __init__(self, spec: RunSpec, shards: dict[str, ShardRange]) -> None:
+        self._commit, self._shards = Commit(spec), shards
+
+    def process(self, element: tuple[str, Iterable[Record]]) -> Iterator[str]:
+        key, outcomes = element
+        yield from self._commit(self._shards[key], outcomes)
 
 
 def _plans(spec: RunSpec, shard: ShardRange) -> Iterator[Record]:
