@@ -40,6 +40,10 @@ from storage.objects import (
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _BOUNDARY = "=====plumbline====="
+_EMPTY = (
+    f"--{_BOUNDARY}\r\nContent-Type: application/json\r\n\r\n%b\r\n"
+    f"--{_BOUNDARY}\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--{_BOUNDARY}--\r\n"
+).encode()
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=READ_TIMEOUT)
 
 
@@ -87,6 +91,9 @@ class GcsObjects(Objects):
         if only_new:
             params["ifGenerationMatch"] = "0"
         headers = {"Content-Type": "application/octet-stream"}
+        if not data:  # the emulator takes an empty object only as a part beside its name
+            data, params["uploadType"] = _EMPTY % json.dumps({"name": params["name"]}).encode(), "multipart"
+            headers["Content-Type"] = f'multipart/related; boundary="{_BOUNDARY}"'
         url = f"{self._fs._location}/upload/storage/v1/b/{quote(self._bucket)}/o"
         status, _, body = await self._send("POST", url, params, name, headers=headers, data=data)
         if status == 404:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import re
-import time
 from collections.abc import Iterator
 from operator import itemgetter
 
@@ -52,7 +51,7 @@ class BucketBooks:
         ledger = self._ledger
         if not dry_run:
             ledger.wait(ledger.joined(self._take_in()))
-        begun = time.time()
+        begun = ledger.store.now()  # ages are told by the store's clock: this machine's may be days ahead
         named = {row.entry.blob for row in self._rows_of_segments()}
         if dry_run and any(
             left.unknown or left.loose.answers for left in ledger.wait(ledger.presence.remains()).values()

@@ -201,7 +201,7 @@ class Presence:
             return False
         if mine is not None and mine.modified - mark.modified > DEAD_AFTER:
             return False
-        if mine is None and time.time() - mark.modified > 10 * DEAD_AFTER:  # only read: our clock must do, roughly
+        if mine is None and self._store.now() - mark.modified > 10 * DEAD_AFTER:  # only read: no record to compare
             return False
         if mark.place != self._place:
             return True

@@ -2,8 +2,8 @@
 
 The proxy also makes conditional requests what they are at the real stores. moto looks and writes in two steps, so
 the proxy lets one conditional request through at a time. The GCS emulator knows no generations in requests, so the
-proxy keeps `ifGenerationMatch` itself and says `x-goog-generation`; with `generations=False` it stays as it is, which
-is how tests see a store without conditions.
+proxy keeps `ifGenerationMatch`, says `x-goog-generation` and cuts listings into pages; with `generations=False` it
+stays as it is, which is how tests see a store without conditions.
 
 Fixtures: `s3` and `gs` (a `Bucket` each, empty, for one test), `bucket` (both in turn).
 """
@@ -27,7 +27,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 
-Fault = Callable[["Seen"], "int | str | None"]
+Fault = Callable[["Seen"], "int | str | tuple[int, bytes] | None"]
 _NAMES = itertools.count(1)
 _HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "server", "date"}
 
@@ -53,7 +53,12 @@ class Seen:
 
 @dataclass
 class Proxy:
-    """A server before the server. `fault` gives a status to answer with, "reset", or None to pass the request on."""
+    """A server before the server.
+
+    Attributes:
+        fault: gives a status to answer with, or (status, body), or "reset"; "unheard" passes the request on and loses
+            the answer; None passes it on.
+    """
 
     port: int
     generations: bool = False
@@ -100,8 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        if isinstance(fault, int):
-            self._answer(fault, [], b"fault")
+        if isinstance(fault, int | tuple):
+            self._answer(*((fault, [], b"fault") if isinstance(fault, int) else (fault[0], [], fault[1])))
             return
         conditional = "ifGenerationMatch" in seen.query or any(h in self.headers for h in ("If-Match", "If-None-Match"))
         if conditional:
@@ -127,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted and (self.proxy.generation(bucket, name) or "0") != wanted[0]:
             return 412, [], b'{"error": {"code": 412, "message": "conditionNotMet"}}'
         status, said, answer = self.proxy.upstream(self.command, self.path, body, headers)
+        if seen.prefix is not None and status == 200:
+            return status, said, _page(seen, answer)
         if seen.query.get("alt") == ["media"] and status < 300:
             said = [*said, ("x-goog-generation", self.proxy.generation(bucket, name) or "")]
         return status, said, answer
@@ -146,6 +153,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def _page(seen: Seen, answer: bytes) -> bytes:
+    """The part of a listing that was asked for: the emulator of GCS gives all of it, whatever `maxResults` says."""
+    whole = json.loads(answer)
+    begin, most = int(seen.query.get("pageToken", ["0"])[0]), int(seen.query.get("maxResults", ["1000"])[0])
+    items = sorted(whole.get("items", []), key=lambda item: item["name"])
+    more = {"nextPageToken": str(begin + most)} if len(items) > begin + most else {}
+    return json.dumps({**whole, "items": items[begin : begin + most], **more}).encode()
 
 
 @contextmanager
@@ -238,6 +254,20 @@ def gs_proxy() -> Iterator[Proxy]:
     """The GCS emulator behind a proxy that keeps generations, for all tests of a session."""
     with gcs_server() as port, proxied(port, generations=True) as proxy:
         yield proxy
+
+
+def expired(seen: Seen) -> tuple[int, bytes]:
+    """What the real stores answer to a token that has expired: S3 with a 400, GCS with a 401."""
+    if seen.path.startswith(("/storage/", "/upload/", "/batch/")):
+        return 401, b'{"error": {"code": 401, "message": "Invalid Credentials"}}'
+    return 400, b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+
+def denied(seen: Seen) -> tuple[int, bytes]:
+    """What they answer to somebody without permission."""
+    if seen.path.startswith(("/storage/", "/upload/", "/batch/")):
+        return 403, b'{"error": {"code": 403, "message": "w@x.com does not have storage.objects.get access"}}'
+    return 403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 def _reset(proxy: Proxy) -> None:

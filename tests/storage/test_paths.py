@@ -15,18 +15,24 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from storage import paths
+from tests.servers.buckets import Bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
 
 
-@pytest.fixture(params=["local", "bucket"])
+@pytest.fixture(params=["local", "memory", *(pytest.param(kind, marks=pytest.mark.cloud) for kind in ("s3", "gs"))])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The same calls must do the same on a disk and on a bucket."""
+    """The same calls must do the same on a disk, on a bucket, and on whatever else fsspec reads."""
+    if request.param in ("s3", "gs"):
+        found: Bucket = request.getfixturevalue(request.param)
+        return found.location
     return str(tmp_path / "out") if request.param == "local" else f"memory://bucket/{tmp_path.name}"
 
 
 def test_a_written_file_reads_back_and_is_listed(folder: str) -> None:
     for name in ("b.bin", "a/x.bin"):
         paths.write_atomic(paths.join(folder, name), name.encode())
-    assert paths.list_files(folder) == ["a/x.bin", "b.bin"]
+    with paths.open_atomic(paths.join(folder, "empty")):
+        pass
+    assert paths.list_files(folder) == ["a/x.bin", "b.bin", "empty"] and paths.read_bytes(f"{folder}/empty") == b""
     uri = paths.join(folder, "a/x.bin")
     assert paths.read_bytes(uri) == b"a/x.bin"
     assert paths.exists(uri) and paths.size(uri) == 7
@@ -38,7 +44,7 @@ def test_a_written_file_reads_back_and_is_listed(folder: str) -> None:
         assert file.read() == b"ew"
     paths.remove(uri)
     paths.remove(uri)
-    assert not paths.exists(uri) and paths.list_files(folder) == ["b.bin"]
+    assert not paths.exists(uri) and paths.list_files(folder) == ["b.bin", "empty"]
 
 
 def test_a_folder_that_is_not_there_has_no_files(folder: str) -> None:
