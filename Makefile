@@ -9,7 +9,7 @@ OUT ?= demo
 
 help:
 	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
-	@echo "make test    the test suite           make soak   its slow part"
+	@echo "make test    the test suite           make soak   its slow part (hours; SAMPLES=20000 shortens it)"
 	@echo "make test-cloud   the part of it that needs S3 and GCS, against emulators"
 	@echo "make lint    format, lint, types and the import contract"
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
@@ -37,8 +37,11 @@ test: $(READY)
 test-cloud: $(READY)
 	$(BIN)/pytest -n 2 --dist loadfile -m "cloud and not soak and not live"
 
+# SAMPLES: of the one run that is timed and whose memory is watched; a million takes hours.
+SAMPLES ?= 1000000
+
 soak: $(READY)
-	$(BIN)/pytest -m soak
+	PLUMBLINE_SOAK_SAMPLES=$(SAMPLES) $(BIN)/pytest -m soak
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
