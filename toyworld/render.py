@@ -6,6 +6,7 @@ Everything is drawn large and reduced, so edges are smooth; the same picture at 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from toyworld.scenes import draw_scene
-from toyworld.shapes import parts
+from toyworld.shapes import Part, parts
 from toyworld.world import COLOURS, LIGHTS, PLAIN, RGB, Picture, Thing
 
 INK: RGB = (36, 30, 44)
@@ -21,6 +22,8 @@ GLASS: RGB = (250, 250, 252)
 EDGE: RGB = (255, 255, 255)
 
 _SCALE = 3
+_LAYERS = ("body", "dark", "pale", "glass", "ink", "edge", "clear")
+"""What a pixel of a sprite is painted in; from `ink` on it is not shaded."""
 _INK_WIDTH, _EDGE_WIDTH = 0.062, 0.088
 """Widths of the outer line and of the white edge beyond it, as shares of a thing's radius."""
 
@@ -70,51 +73,83 @@ def _placed(thing: Thing, width: int, height: int) -> tuple[Image.Image, tuple[i
 @lru_cache(maxsize=512)
 def sprite(shape: str, colour: str, variation: int, radius: float, half: int, sub: tuple[int, int]) -> Image.Image:
     """One thing as RGBA, `2 * half` pixels square, its middle `sub` thirds of a pixel off the square's middle."""
-    import cv2
-
     rng = random.Random(f"{shape} {colour} {variation}")
     turn, grow = np.radians(rng.uniform(-7, 7)), rng.uniform(0.95, 1.02)
     r = radius * _SCALE
     side = 2 * half * _SCALE
     spin = np.array([(np.cos(turn), np.sin(turn)), (-np.sin(turn), np.cos(turn))]) * r * 0.94 * grow
     middle = np.array((side / 2 + sub[0], side / 2 + sub[1]))
+    outlines = [part._replace(points=part.points @ spin + middle) for part in parts(shape)]
     paint = palette(colour, _jittered(COLOURS[colour], rng))
 
-    inner = Image.new("RGB", (side, side), INK)
-    shape_mask = Image.new("L", (side, side), 0)
-    brush, mask_brush = ImageDraw.Draw(inner), ImageDraw.Draw(shape_mask)
-    for part in parts(shape):
-        points = [(float(x), float(y)) for x, y in part.points @ spin + middle]
-        brush.polygon(points, fill=paint[part.role])
+    rows, columns = window = _window(outlines, r, side)
+    premultiplied = _painted(_layers(outlines, r, side, window), paint, _slope(side, r)[:, rows, columns])
+    small = (premultiplied.shape[1] // _SCALE, premultiplied.shape[0] // _SCALE)
+    drawn = Image.frombuffer("RGBa", premultiplied.shape[1::-1], premultiplied.tobytes(), "raw", "RGBa", 0, 1)
+    reduced = drawn.resize(small, Image.Resampling.BOX).convert("RGBA")
+    whole = Image.new("RGBA", (2 * half, 2 * half), (0, 0, 0, 0))
+    whole.paste(reduced, (columns.start // _SCALE, rows.start // _SCALE))
+    return whole
+
+
+def _window(outlines: Sequence[Part], r: float, side: int) -> tuple[slice, slice]:
+    """Rows and columns that hold the thing with its edge, cut between the pixels that it is reduced to."""
+    points = np.concatenate([part.points for part in outlines])
+    beyond = r * (_INK_WIDTH + _EDGE_WIDTH) + 2
+    first = np.floor((points.min(axis=0) - beyond) / _SCALE).astype(int) * _SCALE
+    last = np.ceil((points.max(axis=0) + beyond) / _SCALE).astype(int) * _SCALE
+    (left, top), (right, bottom) = first.clip(0, side).tolist(), last.clip(0, side).tolist()
+    return slice(top, bottom), slice(left, right)
+
+
+def _layers(outlines: Sequence[Part], r: float, side: int, window: tuple[slice, slice]) -> npt.NDArray[np.uint8]:
+    """What each pixel of the window is painted in, as a place in `_LAYERS`: NumPy is slow on colours of three."""
+    import cv2
+
+    ink = _LAYERS.index("ink")
+    inner, outer = Image.new("L", (side, side), ink), Image.new("L", (side, side), 255)
+    brush, outer_brush = ImageDraw.Draw(inner), ImageDraw.Draw(outer)
+    for part in outlines:
+        points = [(x, y) for x, y in part.points.tolist()]
+        brush.polygon(points, fill=_LAYERS.index(part.role))
         if part.line:
-            brush.line([*points, points[0]], fill=INK, width=max(1, round(r * 0.042)), joint="curve")
-        mask_brush.polygon(points, fill=255)
-
-    outside = cv2.distanceTransform(255 - np.asarray(shape_mask), cv2.DIST_L2, 5)
-    pixels = _shaded(np.asarray(inner), r)
-    pixels[outside > 0] = INK
-    pixels[outside > r * _INK_WIDTH] = EDGE
-    edged = np.where(outside <= r * (_INK_WIDTH + _EDGE_WIDTH), 255, 0).astype(np.uint8)
-    whole = np.dstack([pixels, edged])
-    return Image.fromarray(whole).resize((2 * half, 2 * half), Image.Resampling.BOX)
+            brush.line([*points, points[0]], fill=ink, width=max(1, round(r * 0.042)), joint="curve")
+        outer_brush.polygon(points, fill=0)
+    outside = cv2.distanceTransform(np.asarray(outer)[window], cv2.DIST_L2, 5)
+    layers = np.asarray(inner)[window].copy()
+    layers[outside > 0] = ink
+    layers[outside > r * _INK_WIDTH] = _LAYERS.index("edge")
+    layers[outside > r * (_INK_WIDTH + _EDGE_WIDTH)] = _LAYERS.index("clear")
+    return layers
 
 
-def _shaded(pixels: npt.NDArray[np.uint8], r: float) -> npt.NDArray[np.uint8]:
-    """Lighter towards the top left, darker towards the bottom right, by up to a sixth; ink stays ink."""
-    gain, lift = _slope(pixels.shape[0], r)
-    shaded = (pixels * gain + lift).astype(np.uint8)
-    ink = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2]) <= max(INK)
-    shaded[ink] = INK
-    return shaded
+def _painted(
+    layers: npt.NDArray[np.uint8], paint: Mapping[str, RGB], slope: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """The layers as RGBA, multiplied by alpha: paint is shaded, ink and edge are the same all over.
+
+    Args:
+        slope: gain and lift of each pixel.
+    """
+    import cv2
+
+    colours = np.zeros((3, 256), dtype=np.float32)
+    for place, name in enumerate(_LAYERS):
+        colours[:, place] = {**paint, "edge": EDGE, "clear": (0, 0, 0)}[name]
+    flat = layers >= _LAYERS.index("ink")
+    gain, lift = np.where(flat, np.float32(1), slope[0]), np.where(flat, np.float32(0), slope[1])
+    red, green, blue = ((cv2.LUT(layers, table) * gain + lift).astype(np.uint8) for table in colours)
+    alpha = np.where(layers == _LAYERS.index("clear"), np.uint8(0), np.uint8(255))
+    return np.asarray(cv2.merge([red, green, blue, alpha]), dtype=np.uint8)
 
 
 @lru_cache(maxsize=8)
-def _slope(side: int, r: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _slope(side: int, r: float) -> npt.NDArray[np.float32]:
+    """Gain and lift, [2, side, side]: by up to a sixth lighter to the top left, darker to the bottom right."""
     steps = (np.arange(side, dtype=np.float32) - side / 2) / np.float32(-1.45 * r)
     slope = steps[:, None] + 0.45 * steps[None, :]
     lighter, darker = np.clip(slope, 0, 1) * 0.16, 1 - np.clip(-slope, 0, 1) * 0.15
-    gain, lift = (1 - lighter) * darker, 255 * lighter * darker
-    return gain[..., None].astype(np.float32), lift[..., None].astype(np.float32)
+    return np.stack([(1 - lighter) * darker, 255 * lighter * darker]).astype(np.float32)
 
 
 def palette(name: str, body: RGB | None = None) -> dict[str, RGB]:

@@ -8,6 +8,7 @@ has a silhouette of its own, so that it can be told at 16 pixels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,10 @@ class Part(NamedTuple):
     """Whether the part has an ink line around it."""
 
 
-def parts(shape: str) -> list[Part]:
-    """The parts of `shape`, backmost first."""
-    return _SHAPES[shape]()
+@cache
+def parts(shape: str) -> tuple[Part, ...]:
+    """The parts of `shape`, backmost first; not to be changed."""
+    return tuple(_SHAPES[shape]())
 
 
 def _oval(x: float, y: float, rx: float, ry: float, start: float = 0, end: float = 360, tilt: float = 0) -> Points:
