@@ -28,7 +28,7 @@ def _gradient(w: int, h: int, *stops: RGB) -> Image.Image:
     """Colours from top to bottom, evenly spaced."""
     at = np.linspace(0, len(stops) - 1, h)
     column = np.stack([np.interp(at, range(len(stops)), [s[c] for s in stops]) for c in range(3)], axis=1)
-    return Image.fromarray(np.repeat(column[:, None].round().astype(np.uint8), w, axis=1))
+    return Image.fromarray(column[:, None].round().astype(np.uint8)).resize((w, h), Image.Resampling.NEAREST)
 
 
 def _shift(colour: RGB, by: float) -> RGB:
