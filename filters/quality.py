@@ -62,13 +62,15 @@ def measures(image: Image.Image) -> dict[str, float]:
 
     rgb = np.asarray(_at_scale(image))
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    values = rgb.reshape(-1, 3).astype(np.float64) / 255
+    # Every sum below is of whole numbers and exact: many times as fast as NumPy's variance over a short axis.
+    levels = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    _, deviations = cv2.meanStdDev(rgb)
     return {
-        "sharpness": rounded(_sharpness(cv2.Laplacian(grey, cv2.CV_64F, ksize=1))),
-        "luminance": rounded(grey.mean(dtype=np.float64) / 255),
-        "dark_share": rounded((grey <= 4).mean()),
-        "bright_share": rounded((grey >= 251).mean()),
-        "contrast": rounded(np.sqrt(values.var(axis=0).mean())),
+        "sharpness": rounded(_sharpness(cv2.Laplacian(grey, cv2.CV_16S, ksize=1))),
+        "luminance": rounded(int(levels @ np.arange(256)) / grey.size / 255),
+        "dark_share": rounded(levels[:5].sum() / grey.size),
+        "bright_share": rounded(levels[251:].sum() / grey.size),
+        "contrast": rounded(np.sqrt(np.square(deviations).mean()) / 255),
     }
 
 
@@ -126,8 +128,9 @@ def _at_scale(image: Image.Image) -> Image.Image:
 
 
 def _sharpness(laplacian: Any) -> float:
+    import cv2
     import numpy as np
 
     tiles = [tile for row in np.array_split(laplacian, _TILES) for tile in np.array_split(row, _TILES, axis=1)]
-    variances = sorted((float(tile.var()) for tile in tiles if tile.size), reverse=True)
+    variances = sorted((cv2.meanStdDev(tile)[1].item() ** 2 for tile in tiles if tile.size), reverse=True)
     return float(np.mean(variances[: max(1, len(variances) // 10)]))
