@@ -74,11 +74,10 @@ def _contrast(before: Any, after: Any, window: int) -> Any:
     """The lower of both pictures' local standard deviations: texture that an edit brings must not excuse it."""
     import numpy as np
 
-    deviations = []
-    for picture in (before, after):
-        variance = _mean(picture * picture, window) - _mean(picture, window) ** 2
-        deviations.append(_largest(np.sqrt(np.maximum(variance, 0))))
-    return np.minimum(*deviations)
+    variances = [
+        _largest(_mean(picture * picture, window) - _mean(picture, window) ** 2) for picture in (before, after)
+    ]
+    return np.sqrt(np.maximum(np.minimum(*variances), 0))
 
 
 def _largest(picture: Any) -> Any:
