@@ -169,7 +169,7 @@ class Caller:
             paid, tokens = raw.usd, raw.tokens_in + raw.tokens_out
             return raw
         except (FinalError, RepairableError) as error:
-            lane.gate.succeeded(passed)
+            _note_success(lane, passed)
             if error.raw is not None:
                 paid, tokens = _noted(lane, error)
             self._note_refusal(lane, request, error, ask)
@@ -209,7 +209,7 @@ class Caller:
             raise FinalError("provider_error", f"{type(error).__name__}: {error}") from error
 
     def _note_answer(self, lane: Lane, request: Request, raw: RawAnswer, passed: Pass, ask: int) -> None:
-        lane.gate.succeeded(passed)
+        _note_success(lane, passed)
         lane.learn(raw)
         lane.counts.answers += 1
         self._judge(lane, lane.health.answered(ask, lacks_image=request.modality == "image" and raw.image is None))
@@ -246,6 +246,14 @@ def _noted(lane: Lane, error: FinalError | RepairableError | RetryableError) -> 
     error.raw = raw = lane.priced(error.raw)
     lane.learn(raw)
     return raw.usd, raw.tokens_in + raw.tokens_out
+
+
+def _note_success(lane: Lane, passed: Pass) -> None:
+    """Note an answer that was no 429, and tell when the window is whole again after those that were."""
+    if lane.gate.succeeded(passed):
+        window = lane.gate.limits.in_flight
+        message = "%s: 429s are over; %d calls at once again"
+        events.tell(log, logging.INFO, "recovered", message, lane.name, window, window=window)
 
 
 def _tell_answer(raw: RawAnswer | None, seconds: float, attempt: int, refusal: str = "") -> None:

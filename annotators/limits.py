@@ -159,8 +159,11 @@ class Gate:
                 waiter.ready.set_exception(GateClosed())
         self._pump()
 
-    def succeeded(self, passed: Pass, *, grow: bool = True) -> None:
-        """Note an answer that was no 429; an error of the server's (`grow` false) does not widen the window."""
+    def succeeded(self, passed: Pass, *, grow: bool = True) -> bool:
+        """Note an answer that was no 429; an error of the server's (`grow` false) does not widen the window.
+
+        Returns whether the window, which 429s had narrowed, is whole again with this answer.
+        """
         if passed.begun >= self._pause_began:
             self._recent.append(False)
             self._calm += 1
@@ -172,6 +175,8 @@ class Gate:
             rounds = full / _ROUNDS_TO_GROW_BACK
             self.window = min(full, self.window + (min(1.0, rounds) if near else rounds) / max(1.0, self.window))
             self._pump()
+            return self.window >= full
+        return False
 
     def throttled(self, passed: Pass, delay: float, *, quota: bool) -> bool:
         """Note a 429 that asks for `delay` seconds; returns whether it made everyone pause.

@@ -108,6 +108,7 @@ class Watch:
         self._is_worker = is_worker
         self._numbers: Numbers = {}
         self._planned, self._began = prepared.planned, time.monotonic()
+        self._shards, self._left = len(prepared.shards), len(prepared.left)
         self._told = self._began
         self._quiet = is_worker or watching.log == STDERR
         self._metrics: MetricsFile | None = None
@@ -126,8 +127,11 @@ class Watch:
                 self._show(run, progress)
 
     def started(self, **fields: Any) -> None:
-        """Say that the run begins."""
-        self._tell("run_started", f"{self._planned:,} samples to make", **fields)
+        """Say that the run begins, or goes on where another attempt has left it."""
+        done = self._shards - self._left
+        shards = {"shards": self._shards, "finished": done}
+        resumed = f"; {done:,} of {self._shards:,} shards are finished" if done else ""
+        self._tell("run_started", f"{self._planned:,} samples to make{resumed}", **fields, **shards)
 
     def ended(self, exit_code: int, line: str = "", **fields: Any) -> None:
         """Say how the run ended, once."""

@@ -18,6 +18,7 @@ from pipelines.datasets import graph_of
 from pipelines.job_service import needed, run_to_end
 from pipelines.numbers import Numbers, committed, numbers_of
 from pipelines.spec import RunSpec, ShardRange, close_session, session
+from pipelines.wave_events import told
 from schemas.errors import InputError
 
 LOCAL_RUNNER = "--runner=FnApiRunner"
@@ -81,7 +82,8 @@ class LocalRun:
             self._error = error
 
     def _make(self, wave: list[ShardRange]) -> None:
-        run_pipeline(self._spec, wave, self._options)
+        with told(wave):
+            run_pipeline(self._spec, wave, self._options)
 
 
 def checked_options(options: Sequence[str]) -> tuple[list[str], argparse.Namespace]:

@@ -242,6 +242,7 @@ class Commit:
         unique = {o.id: o for o in outcomes if isinstance(o, Draft | Labels | Rejection)}
         if len(unique) < shard.last - shard.first:
             self._count("incomplete")
+            _tell_incomplete(shard, len(unique))
             return
         with stopping(session(self._spec)):
             footer = session(self._spec).commit(shard, list(unique.values()))
@@ -306,6 +307,14 @@ def _tell_committed(footer: Footer) -> None:
     said = (footer.name, footer.kept, footer.rejected)
     message = "%s is committed: %d kept, %d rejected"
     events.tell(log, logging.INFO, "shard_committed", message, *said, shard=str(footer.name), **counts)
+
+
+def _tell_incomplete(shard: ShardRange, there: int) -> None:
+    planned = shard.last - shard.first
+    message = "%s is not committed: %d of its %d plans have no outcome; the same command makes it"
+    said = (shard.name, planned - there, planned)
+    fields = {"shard": str(shard.name), "planned": planned, "missing": planned - there}
+    events.tell(log, logging.INFO, "shard_incomplete", message, *said, **fields)
 
 
 def _shard_key(outcome: Record, shard_samples: int) -> str:

@@ -19,7 +19,11 @@ from annotators.errors import Failure, FinalError, RetryableError, Stop
 from annotators.interface import Models
 from cli.watching import Watching
 from pipelines.event_log import LONGEST, EventLog, recording
+from pipelines.spec import ShardRange
+from pipelines.transforms import Commit
+from pipelines.wave_events import told as told_of_wave
 from schemas.errors import InputError
+from shards.names import ShardName
 from tests.annotators.conftest import FakeProvider, Item, MemoryLedger, models, prompt
 from tests.pipelines.conftest import Command, run
 from tests.servers.running import running
@@ -88,6 +92,37 @@ def test_a_429_and_the_pause_of_everybody_are_two_events(tmp_path: Path) -> None
     (throttled,), (pause,) = events_of(tmp_path / "e", "throttled"), events_of(tmp_path / "e", "pause")
     assert throttled["detail"] == "slow down" and throttled["request"] == pause["request"]
     assert pause["level"] == "warning" and pause["window"] == 2 and pause["reason"] == "quota"
+
+
+def test_that_429s_are_over_is_told_once_when_the_window_is_whole_again(tmp_path: Path) -> None:
+    error = RetryableError("throttled", "slow down", retry_after=0.02, throttled=True, quota=True)
+    with recording(str(tmp_path / "e")):
+        work(FakeProvider(first_fails(error)), items=120)
+    order = [line["event"] for line in lines_of(tmp_path / "e") if line["event"] in ("pause", "recovered")]
+    assert order and order[-1] == "recovered" and order.count("recovered") <= order.count("pause")
+    assert events_of(tmp_path / "e", "recovered")[-1]["window"] == CONFIG["in_flight"]
+    with recording(str(tmp_path / "calm")):
+        work(FakeProvider(), items=120)
+    assert lines_of(tmp_path / "calm") == []
+
+
+def test_a_shard_that_misses_plans_is_said_to_be_left(tmp_path: Path) -> None:
+    shard = ShardRange(ShardName("train", 1, 3), 10, 20)
+    with recording(str(tmp_path / "e")):
+        assert list(Commit(None)(shard, [])) == []  # type: ignore[arg-type]
+    (left,) = events_of(tmp_path / "e", "shard_incomplete")
+    assert (left["shard"], left["planned"], left["missing"]) == ("train-00001-of-00003", 10, 10)
+
+
+def test_a_wave_is_told_when_it_begins_and_when_it_ends_even_badly(tmp_path: Path) -> None:
+    shards = [ShardRange(ShardName("train", i, 3), 10 * i, 10 * i + 10) for i in range(2)]
+    with recording(str(tmp_path / "e")), pytest.raises(OSError, match="full"), told_of_wave(shards):
+        raise OSError("full")
+    begun, ended = lines_of(tmp_path / "e")
+    assert (begun["event"], ended["event"]) == ("wave_begun", "wave_ended")
+    assert begun["wave"] == ended["wave"] and begun["shards"] == 2 and begun["plans"] == 20
+    assert (begun["first"], begun["last"]) == ("train-00000-of-00003", "train-00001-of-00003")
+    assert ended["seconds"] >= 0
 
 
 def test_a_repair_names_the_defects_and_a_rejection_its_reason(tmp_path: Path) -> None:
@@ -260,6 +295,11 @@ def test_two_workers_write_one_log_and_every_sample_can_be_followed(command: Com
     assert [line["event"] for line in told if line["worker"] == 0] == ["run_started", "run_finished"]
     assert told[0]["event"] == "run_started" and told[-1]["event"] == "run_finished"
     assert told[-1]["counts"] == counts and told[-1]["exit_code"] == 0
+    shards = told[0]["shards"]
+    assert told[0]["finished"] == 0 and "finished" not in told[0]["message"]
+    begun, ended = ([line for line in told if line["event"] == f"wave_{word}"] for word in ("begun", "ended"))
+    assert sum(line["shards"] for line in begun) == shards and sum(line["plans"] for line in begun) == counts["planned"]
+    assert {(w["worker"], w["wave"]) for w in begun} == {(w["worker"], w["wave"]) for w in ended}
     committed = [line for line in told if line["event"] == "shard_committed"]
     assert {line["worker"] for line in committed} == {1, 2}
     assert sum(line["kept"] for line in committed) == counts["kept"]
@@ -269,6 +309,7 @@ def test_two_workers_write_one_log_and_every_sample_can_be_followed(command: Com
     assert rerun.returncode == 0
     again = [line for line in lines_of(log) if line["event"] != "progress"][len(told) :]
     assert [line["event"] for line in again] == ["run_started", "run_finished"]
+    assert again[0]["finished"] == shards and f"{shards} of {shards} shards are finished" in again[0]["message"]
 
 
 @pytest.mark.soak
