@@ -17,6 +17,7 @@ from pipelines.processes import Workers
 from pipelines.service import Service, is_service, service_of
 from pipelines.shares import Share
 from pools.input_index import InputReport
+from schemas.counting import many
 from schemas.errors import InputError, InterruptedRun, PlumblineError, error_of
 from storage import paths
 
@@ -43,11 +44,15 @@ def make(
         command: what a worker is started with.
         allowed: what a worker process may pay.
     """
+    from pipelines.job_service import far
     from pipelines.local import checked_options
 
     with watching.begun(out, 0 if worker is None else worker.index + 1) as event_log:
         options, known = checked_options(beam_options)
-        service = service_of(options, known, config, workers, out) if is_service(known) else None
+        if is_service(known):
+            service: Service | None = service_of(options, known, config, workers, out)
+        else:
+            service = far(options, known, config, workers)
         own = share if worker is None else share.divided(worker.index, worker.of)
         prepared = prepare(config, path, out, own, share, allowed, asks=service is None)
         watch = Watch(watching, prepared, event_log, worker is not None)
@@ -55,16 +60,17 @@ def make(
             say_beginning(prepared, out)
         watch.started(dataset=config.dataset, config=path, out=out, planned=prepared.planned, workers=workers)
         try:
-            if service is not None:
-                if prepared.left and not _on_service(prepared, service, watch):
-                    return None
+            described = False
+            if prepared.left and service is not None:
+                described = not _on_service(prepared, service, watch)
             elif prepared.left and workers > 1:
                 each = [["--allowance", str(part)] for part in _parts(prepared.spec.allowance, workers)]
                 _watch(Workers([*command, *watching.words()], beam_options, each), watch)
             elif prepared.left:
                 _here(prepared, options, watch)
-            manifest = None if worker is not None else _closed(prepared, out, share, changed=service is None)
-            if worker is None and prepared.left:
+            own_end = worker is None and not described
+            manifest = _closed(prepared, out, share, changed=service is None) if own_end else None
+            if own_end and prepared.left:
                 _tidy(config.ledger)
         except BaseException as error:
             watch.ended(_exit_code(error), str(error))
@@ -193,8 +199,10 @@ def _on_service(prepared: Prepared, service: Service, watch: Watch) -> bool:
             f"the job is described for {len(prepared.left):,} shards; whoever starts it needs nothing of this machine"
         )
         return False
+    job = f"job {run.job}" if run.job else "the job"
     print(
-        f"job {run.job}: {service.fleet} workers, {len(prepared.left):,} shards; Ctrl-C stops it in order, twice leaves"
+        f"{job}: {many(service.fleet, 'worker')}, {many(len(prepared.left), 'shard')}; Ctrl-C stops it in order, twice "
+        "leaves"
     )
     _watch(run, watch)
     run.raise_ending()

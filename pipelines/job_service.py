@@ -1,7 +1,7 @@
 """Beam's job service (`--runner=PortableRunner`): what must be so before a job is sent to it, and how its loss is told.
 
-A job service arranges a wave's work over gRPC. With `--environment_type=LOOPBACK` this process does that work, so
-session, limits, budget, stops and progress are those of any local run.
+A job service arranges work over gRPC. With `--environment_type=LOOPBACK` this process does that work, wave by wave, so
+session, limits, budget, stops and progress are those of any local run; with another one, processes elsewhere do it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import logging
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pipelines.config import RunConfig
+from pipelines.service import Service, check_fleet
 from schemas.errors import InputError, PlumblineError, StoppedError
 
 if TYPE_CHECKING:
@@ -87,6 +90,28 @@ def _answers(endpoint: str) -> bool:
     return True
 
 
+def far(options: list[str], known: Namespace, config: RunConfig, workers: int) -> Service | None:
+    """A run whose job is done by processes that a job service starts; None where this process does it.
+
+    Such a job is one like Dataflow's (`pipelines.whole_shards`): limits and budget are divided by `--num_workers`, and
+    a worker's stop is an object in the output.
+
+    Raises:
+        InputError: nothing says how many they are, or they cannot share what is to be shared.
+    """
+    if runner_of(known) not in PORTABLE or known.environment_type.upper() == LOOPBACK:
+        return None
+    if workers > 1:
+        raise InputError(f"--workers {workers}: starts processes here; with {known.environment_type} leave it out")
+    if not known.num_workers:
+        raise InputError(
+            "--num_workers: is missing; name how many processes the job service will have, by which every limit is "
+            "divided"
+        )
+    check_fleet(config, known.num_workers)
+    return Service(options, known.num_workers, same_paths=True)
+
+
 def run_to_end(pipeline: beam.Pipeline) -> None:
     """Run a pipeline on any runner, and wait.
 
@@ -94,10 +119,21 @@ def run_to_end(pipeline: beam.Pipeline) -> None:
         StoppedError: the job service went away meanwhile; what was committed stays.
         PlumblineError, RuntimeError: the job failed.
     """
+    with lost_in_order():
+        wait_for(pipeline.run())
+
+
+@contextmanager
+def lost_in_order() -> Iterator[None]:
+    """Ends the run in order where a job service no longer answers.
+
+    Raises:
+        StoppedError: it does not.
+    """
     import grpc
 
     try:
-        wait_for(pipeline.run())
+        yield
     except (grpc.RpcError, grpc.FutureTimeoutError) as error:
         code = f" ({error.code().name})" if isinstance(error, grpc.Call) else ""
         raise StoppedError(f"the job service is gone{code}; run the same command to go on") from error

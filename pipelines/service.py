@@ -43,11 +43,13 @@ class Service:
         options: Beam's, with what was named for the user.
         fleet: how many processes share every limit: workers times SDK processes, of which each has one.
         template: whether the job is only described (`--template_location`), and somebody else starts it.
+        same_paths: whether workers see this machine's files, as those of a job service do (`pipelines.job_service`).
     """
 
     options: list[str]
     fleet: int
     template: bool = False
+    same_paths: bool = False
 
 
 def is_service(known: Namespace) -> bool:
@@ -72,7 +74,7 @@ def service_of(given: Sequence[str], known: Namespace, config: RunConfig, worker
     _check_models(config, bool(known.sdk_container_image))
     machines = known.num_workers or known.max_num_workers or WORKERS
     fleet = max(machines, known.max_num_workers or 1)
-    _check_budget(config, fleet)
+    check_fleet(config, fleet)
     named = [*_fleet_options(known, machines, fleet, config), *_install_options(known), *_hints(known, config)]
     return Service([*given, *named], fleet, bool(known.template_location))
 
@@ -141,11 +143,6 @@ def _folders(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 def _check_models(config: RunConfig, image: bool) -> None:
     for role, model in _models(config):
-        if model.mode == "batch":
-            raise InputError(
-                f"models.{role}.mode: batch is asked by one process before a run, and a service has none; leave it "
-                "out, or run on one machine"
-            )
         source = registry.key_source(model)
         if source and not source.startswith(PREFIX) and not image:
             raise InputError(
@@ -202,7 +199,18 @@ def on_gpu(config: RunConfig) -> bool:
     return clip is not None and str(clip.device).startswith("cuda")
 
 
-def _check_budget(config: RunConfig, fleet: int) -> None:
+def check_fleet(config: RunConfig, fleet: int) -> None:
+    """What no fleet of so many processes can do.
+
+    Raises:
+        InputError: names the key.
+    """
+    for role, model in _models(config):
+        if model.mode == "batch":
+            raise InputError(
+                f"models.{role}.mode: batch is asked by one process before a run, and a service has none; leave it "
+                "out, or run on one machine"
+            )
     calls = config.budget.calls
     if calls is not None and calls < fleet:
         raise InputError(
