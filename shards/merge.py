@@ -24,10 +24,10 @@ def merge(folders: list[str], out: str) -> dict[str, Any]:
     from the whole, so those of a folder do not go along; those that `out` has stay in its manifest.
 
     Raises:
-        InputError: the folders hold different runs, two of them hold different bytes for one shard, or a copy
-            does not have the bytes that its footer promises.
+        InputError: the folders hold different runs, or two of them hold different bytes for one shard.
         StoppedError: names the shards that no folder has finished.
-        DamageError: a folder is finished and a file of a shard that no other has is missing; names it.
+        DamageError: a tar does not have the bytes that its index promises, or a folder is finished and a file of a
+            shard that no other has is missing; names it.
     """
     if not folders:
         raise InputError("merge: no folder is named; give the folders of the slices")
@@ -90,5 +90,8 @@ def _copy(source: str, footer: Footer, out: str, name: ShardName) -> None:
             digest.update(block)
             copy.write(block)
         if digest.hexdigest() != footer.tar_sha256:
-            raise InputError(f"{paths.join(source, name.tar)}: is damaged; remove {name}'s index there and run again")
+            raise DamageError(
+                f"{paths.join(source, name.tar)}: is not what its index says; delete {name}'s files there and run the "
+                "command that made them again"
+            )
     paths.copy_atomic(paths.join(source, name.index_file), paths.join(out, name.index_file))

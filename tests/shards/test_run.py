@@ -13,7 +13,7 @@ import pytest
 from schemas.errors import DamageError, InputError, StoppedError
 from shards.manifest import canonical, finished_run, read_manifest, read_run, write_manifest, write_run
 from shards.merge import merge
-from shards.names import ShardName
+from shards.names import ShardName, names_of
 from shards.reader import iterate, read_shard, shards_of
 from shards.verify import verify
 from tests.shards.made import RUN, write_one
@@ -190,9 +190,27 @@ def test_a_damaged_slice_is_not_copied(tmp_path: Path, make_run: Callable[..., P
     data = bytearray(tar.read_bytes())
     data[2000] ^= 1
     tar.write_bytes(data)
-    with pytest.raises(InputError, match=r"train-00000-of-00002\.tar: is damaged"):
+    with pytest.raises(DamageError, match=r"train-00000-of-00002\.tar: is not what its index says"):
         merge([str(out)], str(tmp_path / "merged"))
     assert not (tmp_path / "merged" / "shards" / tar.name).exists()
+
+
+@pytest.mark.parametrize(("parts", "missing"), [(["1/2", "3/3"], "train-00000-of-00002"), (["1/2", "2/4", "4/4"], "")])
+def test_slices_of_another_n_gather_where_they_have_every_shard_and_else_it_is_said_which_they_lack(
+    parts: list[str], missing: str, tmp_path: Path, make_run: Callable[..., Path]
+) -> None:
+    names = names_of(RUN["shards"])  # test 0, train 0, train 1
+    folders = []
+    for part in parts:
+        index, of = (int(word) for word in part.split("/"))
+        own = {names[k] for k in range(index - 1, len(names), of)}
+        folders.append(str(make_run(tmp_path / part.replace("/", "of"), only=own.__contains__, close=False)))
+    if missing:
+        with pytest.raises(StoppedError, match=rf"1 of 3 shards are not finished \({missing}\) in any of the folders"):
+            merge(folders, str(tmp_path / "merged"))
+    else:
+        merge(folders, str(tmp_path / "merged"))
+        assert verify(str(tmp_path / "merged")) == []
 
 
 def test_a_split_reads_back_sample_after_sample(run_folder: Path) -> None:
