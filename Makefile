@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: help setup demo test test-cloud dataflow-json lint format bench bench-annotate bench-clip ablation-realign ablation-firm sweep soak clean
+.PHONY: help setup demo test test-cloud dataflow-json same-bytes lint format bench bench-annotate bench-clip ablation-realign ablation-firm sweep soak clean
 
 help:
 	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
 	@echo "make test    the test suite           make soak   its slow part (hours; SAMPLES=20000 shortens it)"
 	@echo "make test-cloud   the part of it that needs S3 and GCS, against emulators"
 	@echo "make dataflow-json   the job that Dataflow would be sent, in out/dataflow/"
+	@echo "make same-bytes   one small dataset in seven ways (workers, slices, a job service), and the hash of each"
 	@echo "make lint    format, lint, types and the import contract"
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
 	@echo "make bench-annotate   the same for calls: installs the peers in .bench/ first"
@@ -46,6 +47,9 @@ soak: $(READY)
 
 dataflow-json: $(READY)
 	$(BIN)/python -m tests.servers.dataflow out/dataflow
+
+same-bytes: $(READY)
+	@$(BIN)/python -m tests.servers.same_bytes
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
