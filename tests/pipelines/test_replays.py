@@ -79,6 +79,7 @@ def test_one_shard_written_by_many_at_once_is_one_whole_shard(seed: int, tmp_pat
     assert_whole(out, name, run_hash)
 
 
+@pytest.mark.cloud
 def test_one_shard_written_by_two_machines_to_a_bucket_is_one_whole_shard(bucket: Bucket) -> None:  # noqa: F811
     name, out = ShardName("train", 0, 1), bucket.location
     run_hash = write_run(out, {"dataset": "realign", "shards": {"train": 1}})
@@ -87,6 +88,7 @@ def test_one_shard_written_by_two_machines_to_a_bucket_is_one_whole_shard(bucket
     assert_whole(out, name, run_hash)
 
 
+@pytest.mark.cloud
 def test_a_writer_that_died_between_tar_and_index_leaves_no_shard_and_the_next_one_makes_it(bucket: Bucket) -> None:  # noqa: F811
     name, out = ShardName("train", 0, 1), bucket.location
     run_hash = write_run(out, {"dataset": "realign", "shards": {"train": 1}})
