@@ -5,7 +5,6 @@ Nothing heavy is imported here; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -17,6 +16,7 @@ from cli.serve import serve_app
 from cli.train import train_app
 from schemas.errors import PlumblineError, StoppedError
 from schemas.version import VERSION
+from storage.temporaries import FULL
 
 app = typer.Typer(
     name="plumbline",
@@ -377,7 +377,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         sys.stdout.flush()
         where = f"{error.filename}: " if error.filename else ""

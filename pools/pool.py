@@ -54,8 +54,8 @@ class Pool:
     def open(cls, spec: str, cache_dir: str, config_dir: str = ".") -> Pool:
         """The pool that a configuration names: an index, `toyworld`, or anything `pools.index.index` takes.
 
-        A raw pool is indexed under `cache_dir`, once for as long as its rows and files stay the same; one on a bucket
-        is indexed anew each time, as nothing there says cheaply whether a file has changed.
+        A raw pool is indexed under `cache_dir`, once for as long as its rows and files stay the same; on a bucket the
+        listing of its folder tells.
 
         Args:
             spec: a path (relative to `config_dir`) or address.
@@ -73,13 +73,9 @@ class Pool:
                 raise InputError(f"{spec}: no such pool; make one with `plumbline pool index SRC --out {spec}`")
             if DIGEST_KEY in index_metadata(spec):
                 return cls(spec, cache_dir)
-        remote = paths.is_remote(spec)
-        name = hashlib.sha256(spec.encode()).hexdigest() if remote else _fingerprint(spec)
-        out = os.path.join(cache_dir, "indexed", name, "pool.parquet")
-        if not remote and paths.exists(out):
+        out = os.path.join(cache_dir, "indexed", _fingerprint(spec), "pool.parquet")
+        if paths.exists(out):
             return cls(out, cache_dir)
-        if remote:
-            paths.remove(out)
         return cls(out, cache_dir, index(spec, out))
 
     def __len__(self) -> int:
@@ -176,13 +172,25 @@ def _values(column: pa.DictionaryArray) -> list[str] | pa.Array:
 
 
 def _fingerprint(source: str) -> str:
-    """A name for what a local raw pool holds now: each file's name, size and time of change."""
+    """A name for what a raw pool holds now: each file's name, size and time of change."""
+    if paths.is_remote(source):
+        return _fingerprint_on_bucket(source)
     digest = hashlib.sha256(os.path.abspath(source).encode("utf-8", "surrogateescape"))
     files = [("", source)] + [(name, os.path.join(source, name)) for name in paths.list_files(source)]
     if os.path.isfile(source) and not source.lower().endswith(TARS):
         files += [(row.path, os.path.join(row.folder, row.path)) for row in read_rows(source) if row.path]
     for name, path in files:
         digest.update(f"{name} {_stamp(path)}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _fingerprint_on_bucket(source: str) -> str:
+    digest = hashlib.sha256(source.encode())
+    # The files that a JSONL or a table names lie in its folder.
+    folder = parent(source) if source.lower().endswith((".jsonl", ".ndjson", ".parquet", *TARS)) else source
+    for name, stamp in paths.stamps(folder):
+        if not source.lower().endswith(TARS) or name == source[len(folder.rstrip("/")) + 1 :]:
+            digest.update(f"{name} {stamp}\n".encode())
     return digest.hexdigest()
 
 

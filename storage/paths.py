@@ -10,25 +10,19 @@ bucket it appears with one completed upload. Until then its bytes lie in a hidde
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import itertools
 import os
-import platform
 import posixpath
-import re
 import shutil
 import tempfile
-import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from schemas.errors import InputError
-from storage import remote
+from storage import remote, temporaries
 from storage.remote_errors import as_os_errors
 
 A = TypeVar("A")
@@ -36,12 +30,6 @@ B = TypeVar("B")
 BLOCK = 1 << 20
 REQUESTS = 16
 """Requests that one call of `side_by_side` has under way at a bucket."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What a disk, a quota or a limit says that is full."""
-_TEMPORARY = re.compile(r"^\..+\.(?P<host>[0-9a-f]{8})-(?P<pid>\d{1,9})-\d+\.tmp$")
-_COUNTER = itertools.count()
-_OPEN: set[str] = set()
-_OPEN_LOCK = threading.Lock()
 
 
 def is_remote(uri: str) -> bool:
@@ -179,8 +167,16 @@ def list_files(folder: str) -> list[str]:
     root, names = _local(folder), []
     for here, _, files in os.walk(root):
         below = os.path.relpath(here, root).replace(os.sep, "/")
-        names += [name if below == "." else f"{below}/{name}" for name in files if not _TEMPORARY.match(name)]
+        names += [name if below == "." else f"{below}/{name}" for name in files if not temporaries.is_temporary(name)]
     return sorted(names)
+
+
+def stamps(folder: str) -> list[tuple[str, str]]:
+    """Each file below a bucket's folder, with a word that changes when the file does; no file is opened."""
+    if remote.ours(folder):
+        return [(one.name, f"{one.size} {one.modified} {one.version}") for one in remote.files(folder)]
+    fs, root = _filesystem(folder)
+    return [(name, str(fs.ukey(f"{root.rstrip('/')}/{name}"))) for name in list_files(folder)]
 
 
 def sha256_file(uri: str) -> str:
@@ -220,7 +216,7 @@ def copy_atomic(source: str, target: str) -> None:
 def remove(uri: str) -> None:
     """Delete a file; one that is not there is no error."""
     if not is_remote(uri):
-        _unlink(_local(uri))
+        temporaries.unlink(_local(uri))
         return
     if remote.ours(uri):
         remote.remove(uri)
@@ -241,7 +237,10 @@ def open_atomic(uri: str) -> Iterator[IO[bytes]]:
         OSError: whatever writing raises; of a full disk it names the file, or the folder of the spool.
     """
     if is_remote(uri):
-        with _room(tempfile.gettempdir()), tempfile.NamedTemporaryFile(prefix="plumbline-", suffix=".tmp") as spool:
+        with (
+            temporaries.room(tempfile.gettempdir()),
+            tempfile.NamedTemporaryFile(prefix="plumbline-", suffix=".tmp") as spool,
+        ):
             yield cast(IO[bytes], spool)
             spool.flush()
             if remote.ours(uri):
@@ -250,25 +249,8 @@ def open_atomic(uri: str) -> Iterator[IO[bytes]]:
                 fs, path = _filesystem(uri)
                 fs.put_file(spool.name, path)
         return
-    path = _local(uri)
-    folder, name = os.path.split(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{name}.{_host()}-{os.getpid()}-{next(_COUNTER)}.tmp")
-    with _OPEN_LOCK:
-        _OPEN.add(temporary)
-    try:
-        with _room(path), open(temporary, "wb", buffering=BLOCK) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(folder)
-    except BaseException:
-        _unlink(temporary)
-        raise
-    finally:
-        with _OPEN_LOCK:
-            _OPEN.discard(temporary)
+    with temporaries.open_local(_local(uri)) as file:
+        yield file
 
 
 def side_by_side(work: Callable[[A], B], items: Iterable[A], where: str, most: int = REQUESTS) -> list[B]:
@@ -286,14 +268,7 @@ def sweep_temporaries(folder: str) -> list[str]:
     """
     if is_remote(folder):
         return []
-    removed = []
-    for here, _, files in os.walk(_local(folder)):
-        for name in files:
-            match, path = _TEMPORARY.match(name), os.path.abspath(os.path.join(here, name))
-            if match and match["host"] == _host() and not _in_use(path, int(match["pid"])):
-                _unlink(path)
-                removed.append(name)
-    return sorted(removed)
+    return temporaries.sweep(_local(folder))
 
 
 def inside(folder: str, path: str) -> str:
@@ -318,49 +293,8 @@ def inside(folder: str, path: str) -> str:
     return resolved
 
 
-@contextmanager
-def _room(place: str) -> Iterator[None]:
-    """An error of a full disk says where it is full: writing to an open file does not."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL or error.filename is not None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), place) from error
-
-
-def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _in_use(path: str, pid: int) -> bool:
-    if pid == os.getpid():  # a container's processes often get the pid they had before the kill
-        with _OPEN_LOCK:
-            return path in _OPEN
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _host() -> str:
-    return f"{zlib.crc32(platform.node().encode()):08x}"
-
-
 def _local(uri: str) -> str:
     return uri.removeprefix("file://")
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:

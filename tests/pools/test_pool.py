@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pools.licenses import AllowList
 from pools.pool import Pool
@@ -20,6 +21,8 @@ from pools.stress import apply
 from schemas.errors import InputError
 from schemas.plan import Stress
 from schemas.references import Kind, Reference
+from storage import paths
+from tests.servers.buckets import Bucket, bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
 
 
 @pytest.fixture
@@ -152,3 +155,25 @@ def test_only_blurred_references_change_their_pixels(folder: Path) -> None:
         assert apply(image, stress) is image
     soft = apply(image, Stress.BLURRED)
     assert soft.size == image.size and detail(soft) < detail(image) / 2
+
+
+@pytest.mark.cloud
+def test_a_raw_pool_on_a_bucket_is_indexed_once_for_as_long_as_it_stays_the_same(
+    bucket: Bucket,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    raw = f"{bucket.location}/raw"
+    for i, name in enumerate(("objects/red-cup.png", "scenes/sea.png")):
+        file = tmp_path / "one.png"
+        Image.new("RGB", (80, 80 + i), (200, 30 * i, 60)).save(file)
+        paths.write_atomic(f"{raw}/{name}", file.read_bytes())
+    first = Pool.open(raw, str(tmp_path / "cache"))
+    assert first.report is not None and len(first) == 2
+    bucket.proxy.seen.clear()
+    again = Pool.open(raw, str(tmp_path / "cache"))
+    assert again.report is None and again.digest == first.digest
+    assert not [seen for seen in bucket.proxy.seen if ".png" in seen.path], "no image is read again"
+    Image.new("RGB", (90, 80), (1, 2, 3)).save(tmp_path / "one.png")
+    paths.write_atomic(f"{raw}/objects/red-cup.png", (tmp_path / "one.png").read_bytes())
+    changed = Pool.open(raw, str(tmp_path / "cache"))
+    assert changed.report is not None and changed.digest != first.digest
