@@ -64,14 +64,14 @@ def _open(spec: RunSpec) -> Session | Stop:
                 f"the workers have plumbline {VERSION}, the launcher {spec.version}: build the image again from this "
                 "checkout, or leave --sdk_container_image out"
             )
-        stop = stop_mark.read(spec.out)
+        stop = stop_mark.read(spec)
         if stop is not None:
             return stop
         return session(replace(spec, allowance=part_of_budget(spec)))
     except (PlumblineError, OSError) as error:
         stop = stop_mark.stop_of(error)
         log.error("the run stops: %s", stop.line)
-        stop_mark.put(spec.out, stop)
+        stop_mark.put(spec, stop)
         return stop
 
 
@@ -81,9 +81,9 @@ def _watch(spec: RunSpec, found: Session) -> None:
     while _OPENED.get(spec.key) is found:
         try:
             if found.engine.stopped is not None:
-                stop_mark.put(spec.out, found.engine.stopped)
+                stop_mark.put(spec, found.engine.stopped)
                 return
-            stop = stop_mark.read(spec.out)
+            stop = stop_mark.read(spec)
             if stop is not None:
                 found.engine.stop(stop)
                 return

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from annotators.errors import Stop
 from pipelines import stop_mark
+from pipelines.job_service import lost_in_order, wait_for
 from pipelines.numbers import Numbers
 from pipelines.service import Service
 from pipelines.spec import RunSpec, ShardRange
@@ -49,24 +51,31 @@ class RemoteRun:
 
         Raises:
             InputError: Beam or the service refuses it.
+        StoppedError: a job service is gone.
         """
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
+        from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
 
         from pipelines.whole_shards import graph
 
-        stop_mark.clear(self._spec.out)
         try:
             pipeline = beam.Pipeline(options=PipelineOptions(self._options))
             graph(pipeline, self._spec, self._shards)
-            self._result = pipeline.run()
+            with lost_in_order():
+                self._result = pipeline.run()
+        except DataflowJobAlreadyExistsError as error:
+            line = "a job makes this output already; wait for it or cancel it, then run the same command"
+            raise InputError(f"{self._spec.out}: {line}") from error
         except ValueError as error:
-            line = " ".join(str(error).split())
-            raise InputError(f"after `--`: {line}") from error
+            raise InputError(f"after `--`: {_one_line(error)}") from error
         except GoogleAuthError as error:
             mend = "run `gcloud auth application-default login`"
             raise InputError(f"no Google credentials on this machine ({type(error).__name__}); {mend}") from error
+        except GoogleAPICallError as error:
+            raise InputError(f"Google refuses the job: {_one_line(error)}; mend it and run the same command") from error
         self._thread.start()
 
     @property
@@ -95,7 +104,10 @@ class RemoteRun:
         self._interrupted = True
         line = "stopped from where it was launched; the same command resumes"
         # To the workers it is a stop like any other; an interruption would cut off calls that are paid.
-        stop_mark.put(self._spec.out, Stop(StoppedError.exit_code, line))
+        try:
+            stop_mark.put(self._spec, Stop(StoppedError.exit_code, line))
+        except OSError as error:
+            log.error("the workers cannot be told to stop (%s); cancel the job %s at the service", error, self.job)
 
     def raise_ending(self) -> None:
         """Nothing, where the job went through.
@@ -104,16 +116,17 @@ class RemoteRun:
             PlumblineError: with the exit code of what stopped the run: a worker, this machine, somebody at the
                 service, or the job's failure (1).
         """
-        stop = stop_mark.read(self._spec.out)
+        stop = stop_mark.read(self._spec)
         if self._interrupted:
             raise InterruptedRun("interrupted; the job has stopped in order, and the same command resumes")
         if stop is not None:
             raise error_of(stop.exit_code, stop.line)
-        state = str(self._result.state)
+        with lost_in_order():
+            state = str(self._result.state)
         if state == "CANCELLED":
             raise StoppedError(f"the job {self.job} was cancelled; the same command resumes")
         if state != "DONE":
-            said = " ".join(str(self._error or "it says nothing").split())[-800:]
+            said = _one_line(self._error or "it says nothing")[-800:]
             raise PlumblineError(f"the job {self.job} ended as {state}: {said}; mend it, and the same command resumes")
 
     def close(self) -> None:
@@ -121,7 +134,7 @@ class RemoteRun:
 
     def _wait(self) -> None:
         try:
-            self._result.wait_until_finish()
+            wait_for(self._result)
         except BaseException as error:  # noqa: BLE001 - told by `raise_ending`, beside the job's state
             self._error = error
 
@@ -136,9 +149,17 @@ def on_service(spec: RunSpec, service: Service) -> RunSpec:
         InputError: an image of the input lies on this machine.
     """
     drawn = "toyworld" in (getattr(spec.config, key, "") for key in ("pool", "pairs", "prompts_file"))
-    input = "" if drawn else _reachable(spec.input, spec.out)
+    input = "" if drawn else spec.input if service.same_paths else _reachable(spec.input, spec.out)
     share = spec.share.divided(0, service.fleet)
-    return replace(spec, input=input, share=share, slice=spec.share, allowance=None, fleet=service.fleet)
+    return replace(
+        spec,
+        input=input,
+        share=share,
+        slice=spec.share,
+        allowance=None,
+        fleet=service.fleet,
+        attempt=uuid.uuid4().hex[:12],
+    )
 
 
 def job_options(spec: RunSpec, service: Service) -> list[str]:
@@ -171,6 +192,10 @@ def _reachable(index: str, out: str) -> str:
     if not paths.exists(there):
         paths.copy_atomic(index, there)
     return there
+
+
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())
 
 
 def _counters(metrics: Any) -> dict[tuple[str, str], int]:

@@ -40,6 +40,7 @@ class RunSpec:
         slice: the slice of the dataset that `share` is a part of, whose budget it spends.
         allowance: what this process may still pay of it; None: the whole budget.
         fleet: on a service, how many processes share each limit of the slice (`pipelines.fleet`); 0 elsewhere.
+        attempt: on a service, the name of this one attempt.
         version: the program's that began the run; a worker's image may have another.
     """
 
@@ -52,12 +53,13 @@ class RunSpec:
     slice: Share = field(default_factory=Share)
     allowance: Allowance | None = None
     fleet: int = 0
+    attempt: str = ""
     version: str = VERSION
 
     @property
     def key(self) -> str:
         """What a process keeps its session under."""
-        return f"{self.run_hash} {self.out} {self.share}"
+        return f"{self.run_hash} {self.out} {self.share} {self.attempt}"
 
 
 class Session(Protocol):

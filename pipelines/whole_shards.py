@@ -10,23 +10,28 @@ under way, not their answers.
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.combiners import Count
 
+from annotators.errors import Stop
 from pipelines import fleet, stop_mark
 from pipelines.closing import closed
 from pipelines.counters import Counts
 from pipelines.datasets import steps_of
-from pipelines.spec import RunSpec, ShardRange
+from pipelines.spec import RunSpec, Session, ShardRange
 from pipelines.transforms import Commit, Step, stopping
 from schemas.base import Record
 from schemas.errors import PlumblineError
 from shards.commit import finished
 
 log = logging.getLogger(__name__)
+
+_TURN = threading.Lock()
 
 
 def graph(p: beam.Pipeline, spec: RunSpec, shards: Sequence[ShardRange]) -> PCollection[str]:
@@ -59,16 +64,42 @@ class MakeShard(beam.DoFn):
         if opened is None:
             self._count("unmade")
             return
+        made: list[str] = []
         with stopping(opened):
-            if finished(self._spec.out, shard.name, self._spec.run_hash) is not None:
-                yield str(shard.name)
-                return
-            outcomes: Iterable[Record] = opened.plans(shard)
-            for dofn in self._steps:
-                outcomes = _through(dofn, outcomes)
-            yield from self._commit(shard, list(outcomes))
-        if opened.engine.stopped is not None:
-            stop_mark.put(self._spec.out, opened.engine.stopped)
+            there = finished(self._spec.out, shard.name, self._spec.run_hash) is not None
+            made = [str(shard.name)] if there else list(self._commit(shard, self._outcomes(opened, shard)))
+        yield from made
+        if not made and (stop := _stop_of(opened)) is not None:
+            stop_mark.put(self._spec, stop)
+
+    def _outcomes(self, opened: Session, shard: ShardRange) -> list[Record]:
+        asking, *later = self._steps
+        outcomes = _asked_in_turn(asking, opened.plans(shard))
+        for dofn in later:
+            outcomes = _through(dofn, outcomes)
+        return list(outcomes)
+
+
+def _stop_of(opened: Session) -> Stop | None:
+    """Why a shard is not whole. The engine stops on a thread of its own, which may be a moment behind."""
+    until = time.monotonic() + 2.0
+    while opened.engine.stopped is None and time.monotonic() < until:
+        time.sleep(0.02)
+    return opened.engine.stopped
+
+
+def _asked_in_turn(dofn: beam.DoFn, plans: Iterable[Record]) -> Iterator[Record]:
+    """What asking makes of a shard's plans.
+
+    One shard of a process is begun at a time: the engine asks for the oldest plan first, so the first shard is done
+    first, and not all of them together at the end.
+    """
+    dofn.start_bundle()
+    with _TURN:
+        early = [record for plan in plans for record in dofn.process(plan)]
+    yield from early
+    for value in dofn.finish_bundle() or ():
+        yield value.value
 
 
 def _through(dofn: beam.DoFn, records: Iterable[Record]) -> Iterator[Record]:
