@@ -224,7 +224,7 @@ class Caller:
         if error.throttled:
             lane.counts.throttled += 1
             if lane.gate.throttled(passed, pause, quota=error.quota):
-                _tell_pause(lane, error, pause)
+                _tell_pause(lane, error)
         else:
             lane.gate.succeeded(passed, grow=False)
         self._judge(lane, lane.health.failed(ask, passed.begun, error))
@@ -283,8 +283,8 @@ def _tell_retry(lane: Lane, error: RetryableError, attempt: int, pause: float) -
         events.tell(log, logging.INFO, event, message, lane.name, what, pause, detail, **fields)
 
 
-def _tell_pause(lane: Lane, error: RetryableError, pause: float) -> None:
-    window = int(lane.gate.window)
+def _tell_pause(lane: Lane, error: RetryableError) -> None:
+    window, pause = int(lane.gate.window), lane.gate.pause  # longer than the server asked for, after others
     events.tell(
         log,
         logging.WARNING,

@@ -121,6 +121,11 @@ class Gate:
     def waiting(self) -> int:
         return sum(not w.ready.done() for w in self._waiting)
 
+    @property
+    def pause(self) -> float:
+        """Seconds that every caller still has to wait because of 429s."""
+        return max(0.0, self.paused_until - self._loop.time())
+
     async def enter(self, tokens: float = 0.0, priority: int = 0) -> Pass:
         """Wait until one more call may be made; lower priorities go first. End it with `leave`.
 

@@ -94,6 +94,15 @@ def test_a_429_and_the_pause_of_everybody_are_two_events(tmp_path: Path) -> None
     assert pause["level"] == "warning" and pause["window"] == 2 and pause["reason"] == "quota"
 
 
+def test_a_pause_is_told_as_long_as_it_is_and_not_as_the_server_asked(tmp_path: Path) -> None:
+    """Pauses that follow one another double from half a second on, whatever shorter wait a server asks for."""
+    error = RetryableError("throttled", "slow down", retry_after=0.02, throttled=True, quota=True)
+    with recording(str(tmp_path / "e")):
+        work(FakeProvider(lambda request, n: error if n < 3 else "well"))
+    told = [line["pause"] for line in events_of(tmp_path / "e", "pause")]
+    assert len(told) == 3 and told[0] < 0.2 and 0.4 < told[1] <= 0.5 and 0.9 < told[2] <= 1.0
+
+
 def test_that_429s_are_over_is_told_once_when_the_window_is_whole_again(tmp_path: Path) -> None:
     error = RetryableError("throttled", "slow down", retry_after=0.02, throttled=True, quota=True)
     with recording(str(tmp_path / "e")):
