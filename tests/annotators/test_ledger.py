@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import resource
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,33 @@ def test_the_folder_going_away_stops_the_run_with_exit_3(fakes: Any, tmp_path: P
             (finished,) = window.drain()
         assert finished.stopped is not None and engine.stopped is not None
         assert engine.stopped.exit_code == 3 and "ledger" in engine.stopped.line
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing_that_was_kept(tmp_path: Path) -> None:
+    ledger = open_ledger(str(tmp_path / "ledger"))
+    text = "x" * 50_000
+
+    async def filled() -> list[str]:
+        kept: list[str] = []
+        for i in range(100):
+            key = f"{i:064x}"
+            await ledger.put(key, Entry(model="m", text=text))
+            kept.append(key)
+        return kept
+
+    async def some(keys: list[str]) -> list[Entry | None]:
+        return [await ledger.get(key) for key in keys]
+
+    asyncio.run(some([KEY]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))  # no file may grow beyond, as on a full disk
+    try:
+        with pytest.raises(LedgerError) as told:
+            asyncio.run(filled())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(tmp_path) in str(told.value) and "\n" not in str(told.value)
+    there = [entry for entry in asyncio.run(some([f"{i:064x}" for i in range(100)])) if entry is not None]
+    assert 5 <= len(there) < 100 and all(entry.text == text for entry in there)
+    assert len(asyncio.run(filled())) == 100
+    ledger.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -259,6 +260,8 @@ WORKER = textwrap.dedent(
     from schemas.messages import Message, TextPart
 
     folder, log, count, delay = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+    ahead, real = float(os.environ.get("AHEAD", 0)), time.time
+    time.time = lambda: real() + ahead
 
     class Paid:
         name, version, secrets, capabilities = "paid", "", (), Capabilities()
@@ -284,17 +287,21 @@ WORKER = textwrap.dedent(
 )
 
 
-def start(place: Place, tmp_path: Path, log: Path, count: int, delay: float) -> subprocess.Popen[str]:
+def start(
+    place: Place, tmp_path: Path, log: Path, count: int, delay: float, ahead: float = 0.0
+) -> subprocess.Popen[str]:
+    """A process that asks; `ahead`: by how many seconds its machine's clock is wrong."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER.format(root=str(ROOT)))
     command = [sys.executable, str(script), place.location, str(log), str(count), str(delay)]
-    environment = place.bucket.child() if place.bucket is not None else None
+    environment = {**os.environ, **(place.bucket.child() if place.bucket is not None else {}), "AHEAD": str(ahead)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def test_two_processes_on_one_ledger_pay_for_each_request_once(place: Place, tmp_path: Path) -> None:
     log, count = tmp_path / "calls", {"s3": 60, "gs": 20}.get(place.location[:2], 300)
-    both = [start(place, tmp_path, log, count, 0.01) for _ in range(2)]
+    # Processes on one disk share its clock; those on a bucket may each have a wrong one.
+    both = [start(place, tmp_path, log, count, 0.01, ahead if place.bucket else 0.0) for ahead in (-7200.0, 7200.0)]
     for process in both:
         out, error = process.communicate(timeout=90)
         assert process.returncode == 0 and out == "finished\n", error
