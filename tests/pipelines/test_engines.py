@@ -164,6 +164,7 @@ def test_an_interruption_stops_it_in_order(
     assert practice_server.stats()["repeats"] == 0
 
 
+@pytest.mark.soak
 def test_workers_of_its_own_divide_the_budget_and_a_stop_of_theirs_is_the_command_s(
     service: JobService,  # noqa: F811
     practice_server: PracticeServer,  # noqa: F811
