@@ -235,7 +235,8 @@ class S3Objects(Objects):
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise StoreError(f"{where}: no credentials: {_line(error)}") from error
         except ParamValidationError as error:
-            raise StoreError(f"{where}: {_line(error)}", here_only=True) from error
+            said = _line(error).partition(": Bucket name must")[0]  # what follows is a screen of patterns
+            raise StoreError(f"{where}: {said}; mend the address", here_only=True) from error
         except BotoCoreError as error:
             raise StoreError(f"{where}: {_line(error)}") from error
 
