@@ -101,6 +101,11 @@ def notes(measured: Measured) -> list[str]:
         said.append(f"own CPU per sample at {largest.samples:,} / at {BASE:,}: {times:.2f} (goal <= {GOAL}: {verdict})")
         verdict = "flat" if largest.growth <= GOAL else "grows"
         said.append(f"memory at {largest.samples:,}, late / early: {largest.growth:.2f} ({verdict})")
+    if largest.samples < largest.planned:
+        said.append(
+            f"{largest.planned:,} were planned, and the run was stopped when its time was up: the samples are those of "
+            "its finished shards, the CPU is all it used, work on unfinished ones included"
+        )
     if measured.size(MILLION) is None:
         said.append("1,000,000: not run here; `make soak` runs it. Time extrapolated, memory taken to stay as it is")
     return [*said, f"![CPU per sample by size, memory by time]({PLOT.parent.name}/{PLOT.name})"]

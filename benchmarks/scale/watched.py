@@ -58,9 +58,10 @@ class Watched:
         return max(list(self.peaks.values())[1:], default=0.0)
 
     def growth(self) -> float:
-        """The workers' highest memory in the last 30 % of the work / that between 5 % and 30 %; 1: flat."""
-        early = max((max(m.workers, default=0.0) for m in self.moments if 0.05 <= m.share <= 0.3), default=0.0)
-        late = max((max(m.workers, default=0.0) for m in self.moments if m.share >= 0.7), default=0.0)
+        """The workers' highest memory in the last 30 % of what was done / that between 5 % and 30 %; 1: flat."""
+        done = max((m.share for m in self.moments), default=0.0)
+        early = max((max(m.workers) for m in self.moments if 0.05 * done <= m.share <= 0.3 * done), default=0.0)
+        late = max((max(m.workers) for m in self.moments if m.share >= 0.7 * done), default=0.0)
         return late / early if early else 1.0
 
 

@@ -13,7 +13,7 @@ from benchmarks import results
 from benchmarks.scale import __main__ as scale
 from benchmarks.scale import measured as store
 from benchmarks.scale.measured import Measured, Size
-from benchmarks.scale.watched import watched
+from benchmarks.scale.watched import Moment, Watched, watched
 
 START = Size(4, 4, wall=20.0, cpu=10.0, parent_peak=240, worker_peak=280, growth=1.0)
 THOUSAND = Size(1_000, 1_000, 60.0, 26.0, 240, 320, 1.0, curve=((0.0, 3.0, 40.0), (1.0, 26.0, 320.0)))
@@ -63,6 +63,15 @@ def test_growth_of_memory_and_of_cost_are_said_to_miss_the_goal() -> None:
     slow = replace(MANY, cpu=1_900.0, growth=1.4)
     said = "\n".join(scale.notes(replace(MEASURED, sizes=(THOUSAND, slow))))
     assert "1.18 (goal <= 1.1: missed)" in said and "1.40 (grows)" in said
+
+
+def test_growth_of_a_run_that_was_stopped_is_that_of_what_it_did() -> None:
+    def moment(share: float, resident: float) -> Moment:
+        return Moment(1.0, share, 1.0, 240.0, (resident, 100.0))
+
+    run = Watched(moments=[moment(0.0, 900), moment(0.1, 400), moment(0.15, 410), moment(0.4, 450), moment(0.5, 492)])
+    assert run.growth() == pytest.approx(1.2)
+    assert Watched().growth() == 1.0
 
 
 def test_what_is_kept_is_read_back_as_it_was(tmp_path: Path) -> None:
