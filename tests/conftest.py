@@ -30,3 +30,13 @@ def test_data() -> Path:
 def no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test uses as a key is not blotted out of what the next one reads."""
     monkeypatch.setattr(events, "_secrets", set(events._secrets))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses an emulator of a bucket (`tests.servers.buckets`) is marked `cloud`."""
+    for item in items:
+        given = getattr(getattr(item, "callspec", None), "params", {}).values()
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"bucket", "s3", "gs"} or any(value in ("s3", "gs") for value in given if isinstance(value, str)):
+            item.add_marker("cloud")

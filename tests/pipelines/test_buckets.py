@@ -25,7 +25,6 @@ from storage import objects, paths, remote
 from tests.pipelines.conftest import ROOT
 from tests.servers.buckets import Bucket, Seen, bucket, denied, expired, gs, gs_proxy, s3, s3_proxy  # noqa: F401
 
-pytestmark = pytest.mark.cloud
 OFFLINE = {"provider": "offline"}
 # What differs between the two is tested in storage; here each kind of trouble is met on one of them.
 on_s3 = pytest.mark.parametrize("bucket", ["s3"], indirect=True)

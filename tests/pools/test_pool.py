@@ -157,7 +157,6 @@ def test_only_blurred_references_change_their_pixels(folder: Path) -> None:
     assert soft.size == image.size and detail(soft) < detail(image) / 2
 
 
-@pytest.mark.cloud
 def test_a_raw_pool_on_a_bucket_is_indexed_once_for_as_long_as_it_stays_the_same(
     bucket: Bucket,  # noqa: F811
     tmp_path: Path,

@@ -18,7 +18,7 @@ from storage import paths
 from tests.servers.buckets import Bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
 
 
-@pytest.fixture(params=["local", "memory", *(pytest.param(kind, marks=pytest.mark.cloud) for kind in ("s3", "gs"))])
+@pytest.fixture(params=["local", "memory", "s3", "gs"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The same calls must do the same on a disk, on a bucket, and on whatever else fsspec reads."""
     if request.param in ("s3", "gs"):

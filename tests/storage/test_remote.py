@@ -20,8 +20,6 @@ from storage.objects import StoreError
 from storage.references import image_bytes
 from tests.servers.buckets import Bucket, Seen, bucket, denied, expired, gs, gs_proxy, s3, s3_proxy  # noqa: F401
 
-pytestmark = pytest.mark.cloud
-
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
