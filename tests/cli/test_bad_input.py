@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def plumbline(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *words],
-        cwd=cwd or ROOT,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
+from tests.servers.commands import ROOT, plumbline
 
 
 def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
@@ -52,8 +39,13 @@ def realign(*settings: str, out: Path, config: str = "configs/realign-local.yaml
     return plumbline("realign", config, "--out", str(out), *words)
 
 
-def test_an_unknown_key(tmp_path: Path) -> None:
-    refused(realign("reasoning=3", out=tmp_path / "o"), "--set reasoning=3: reasoning: unknown key", "reasonings")
+def test_an_unknown_key_and_the_process_ends_so(tmp_path: Path) -> None:
+    said = ("--set reasoning=3: reasoning: unknown key", "reasonings")
+    done = realign("reasoning=3", out=tmp_path / "o")
+    refused(done, *said)
+    words = [sys.executable, "-m", "cli.main", *done.args]
+    alone = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    refused(alone, *said)
 
 
 def test_a_missing_pool(tmp_path: Path) -> None:
