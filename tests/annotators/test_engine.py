@@ -159,10 +159,12 @@ def test_planned_is_kept_and_rejected_under_every_mixture(
 
     provider = fakes.Provider(reply)
     spec = EngineSpec(
-        models=fakes.models(writer={"in_flight": in_flight, "max_attempts": 2, "total_time": 0.3}), roles=("writer",)
+        models=fakes.models(writer={"in_flight": in_flight, "max_attempts": 2, "total_time": 0.1}), roles=("writer",)
     )
     engine = Engine(spec, make=lambda config, where, world: provider, ledger=fakes.Ledger())
-    with engine:
+    with pytest.MonkeyPatch.context() as patch, engine:
+        patch.setattr("annotators.limits.FIRST_PAUSE", 0.01)
+        patch.setattr("annotators.limits.LONGEST_PAUSE", 0.02)
         finished = run(engine, asking(fakes, answer=int), items_of(fakes, 30))
         kinds = Counter("kept" if f.result else "rejected" if f.failure else "stopped" for f in finished)
         assert sum(kinds.values()) == 30 and {f.item.id for f in finished} == {i.id for i in items_of(fakes, 30)}
