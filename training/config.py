@@ -63,6 +63,7 @@ class Run(Strict):
         backbone: what is trained: `{kind: toy, ...}`, `{kind: qwen_image_edit, weights: ...}`, `{kind: sd3, ...}`.
         resume: go on from the last checkpoint in `out`, if there is one.
         tasks: samples of these tasks alone, in training and in evaluation; none: all.
+        max_references: samples with at most so many references alone; none: all.
         batch: samples (SFT), or prompts (RL), of all processes together.
         keep_decoded: keep decoded images in memory: for data that is seen many times and fits.
         workers: processes that decode ahead.
@@ -81,6 +82,7 @@ class Run(Strict):
     backbone: Choice = ToyConfig()
     held_out: HeldOut = HeldOut()
     tasks: tuple[str, ...] = ()
+    max_references: int | None = Field(default=None, ge=1)
     batch: int = Field(default=48, ge=1)
     keep_decoded: bool = False
     workers: int = Field(default=0, ge=0)
@@ -94,6 +96,9 @@ class Run(Strict):
     shift: float = Field(default=1.0, gt=0)
 
 
+Times = Literal["logit_normal", "uniform"]
+
+
 class SFTConfig(Run):
     """Stage 1.
 
@@ -101,12 +106,18 @@ class SFTConfig(Run):
         without_reasoning: share of the samples that are shown without their IC-CoT, so that inference may skip it.
         reasonings: `all`: every reasoning of a sample in turn. `first`: the first alone.
         form: the IC-CoT as it is, its `out_caption` alone without tags (`free`), or `none`: for the ablation.
+        times: how often each time of the flow is trained: `logit_normal` (Stable Diffusion 3) dwells in the middle,
+            `uniform` also trains the first steps from noise, on which small models depend.
+        describe: weight of a third loss, cross-entropy on the captions of references that are shown alone: the
+            understanding data that BAGEL is trained on besides, from which what prompts leave unsaid is seen.
         ce_weight, mse_weight: of the two losses; 1 and 1 in BAGEL (Re-Align does not say).
     """
 
     without_reasoning: Share = 0.1
     reasonings: Literal["all", "first"] = "all"
     form: Literal["structured", "free", "none"] = "structured"
+    times: Times = "logit_normal"
+    describe: float = Field(default=0.0, ge=0)
     ce_weight: float = Field(default=1.0, ge=0)
     mse_weight: float = Field(default=1.0, ge=0)
     optimiser: Optimiser = Optimiser()
@@ -144,6 +155,9 @@ class RLConfig(Run):
         temperature: of the IC-CoTs.
         rollout_steps: flow steps of a rollout.
         reward: one or several, weighted.
+        less_target: take off each reward what the sample's own target is worth under the same IC-CoT. Under `rid` the
+            rewards of a group differ by how its captions are worded, more than by what was drawn; this leaves the
+            latter. (A control variate: it does not depend on what is drawn.)
         std: advantages are divided by the spread of their `group`, or of the whole batch (`global`).
         informative: leave groups out that teach little (`rewards.groups.informative_samples`), where at least one does.
         beta: DiffusionNFT's distance of its two branches.
@@ -163,6 +177,7 @@ class RLConfig(Run):
     temperature: float = Field(default=1.0, gt=0)
     rollout_steps: int = Field(default=7, ge=2)
     reward: list[Reward] = Field(default=[Reward(kind="clip_surrogate")], min_length=1)
+    less_target: bool = False
     std: Literal["group", "global"] = "global"
     informative: bool = False
     beta: float = Field(default=1.0, gt=0)

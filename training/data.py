@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from shards.manifest import read_run
 from shards.places import places_of
 from shards.reader import Reader
 from training.backbone import Prompt
-from training.config import HeldOut
+from training.config import Run
 
 Part = Literal["sft", "rl", "test"]
 BUCKETS = 8
@@ -65,33 +66,24 @@ def _tensor(image: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def reader_of(
-    data: str,
-    part: Part,
-    held_out: HeldOut,
-    *,
-    side: int | None,
-    seed: int | None,
-    tasks: Sequence[str] = (),
-    rank: int = 0,
-    world: int = 1,
-) -> Reader:
-    """The samples of one stage.
+def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, rank: int = 0, world: int = 1) -> Reader:
+    """The samples of one stage that the configuration takes.
 
     SFT reads the `train` split, RL the split `rl` and evaluation the split `test`. Where the output has no such split,
     its samples are those of `train` whose id's hash falls into the share that is held out; SFT never reads them.
 
     Args:
         side: images are decoded within it; None: without images.
-        tasks: samples of these tasks alone; none: all.
 
     Raises:
-        InputError: no shards, or no sample in this part or of these tasks; fewer samples than processes.
+        InputError: no shards, or no sample in this part, of these tasks or with so few references; fewer samples than
+            processes.
     """
+    data = config.data
     splits = _splits(data)
     split = {"sft": "train", "rl": "rl", "test": "test"}[part]
     ids = None
-    shares = {name: getattr(held_out, name) for name in ("rl", "test") if name not in splits}
+    shares = {name: getattr(config.held_out, name) for name in ("rl", "test") if name not in splits}
     if split not in splits or (part == "sft" and any(shares.values())):
         split = "train"
         places = places_of(data, split)
@@ -99,11 +91,12 @@ def reader_of(
         ids = [one for one in every if _part(one, shares) == part]
         if not ids:
             raise InputError(f"{data}: no sample for {part}: {len(every)} in all; make more, or raise held_out.{part}")
-    if tasks:
-        named = _of_tasks(data, split, tasks)
-        ids = [one for one in (named if ids is None else ids) if one in named]
+    if config.tasks or config.max_references is not None:
+        taken = _taken(config, split)
+        ids = [one for one in (taken if ids is None else ids) if one in taken]
         if not ids:
-            raise InputError(f"tasks: {', '.join(tasks)}; {data} has no sample of them for {part}; name others")
+            asked = f"tasks: {', '.join(config.tasks) or 'all'}, max_references: {config.max_references or 'any'}"
+            raise InputError(f"{asked}; {data} has no such sample for {part}; take more")
     reader = Reader(
         data,
         split,
@@ -120,21 +113,28 @@ def reader_of(
     return reader
 
 
-def texts_of(data: str, held_out: HeldOut, most: int = 50_000) -> Iterator[str]:
-    """Prompts and reasonings of the first `most` samples that SFT reads, whatever the process: for a vocabulary."""
-    reader = reader_of(data, "sft", held_out, side=None, seed=None)
+def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:
+    """Prompts, reasonings and captions of the first `most` samples that SFT may read, whatever their task: for a
+    vocabulary."""
+    reader = reader_of(config.model_copy(update={"tasks": (), "max_references": None}), "sft", side=None, seed=None)
     for found in reader.fetched(reader.rest[:most]):
         if reader.accepted(found):
             record = _told(found.sample)
             yield record["prompt"]
             yield from (one["text"] for one in record["reasonings"])
+            yield from (one["caption"] for one in record["references"])
 
 
-def _of_tasks(data: str, split: str, tasks: Sequence[str]) -> dict[str, str]:
-    """The task of each sample of these tasks, by id, from the indexes alone."""
-    found = [index.table for index in read_indexes(data, ("id", "split", "task"))]
-    rows = [row for table in found for row in table.to_pylist() if row["split"] == split]
-    return {row["id"]: row["task"] for row in rows if row["task"] in tasks}
+def _taken(config: Run, split: str) -> dict[str, None]:
+    """Ids of the split's samples of the tasks and with as few references as are asked for, from the indexes alone."""
+    most = math.inf if config.max_references is None else config.max_references
+    found = [index.table for index in read_indexes(config.data, ("id", "split", "task", "references"))]
+    return {
+        row["id"]: None
+        for table in found
+        for row in table.to_pylist()
+        if row["split"] == split and (not config.tasks or row["task"] in config.tasks) and row["references"] <= most
+    }
 
 
 def _splits(data: str) -> set[str]:

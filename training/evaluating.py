@@ -32,7 +32,8 @@ class HeldOutSet:
     """Samples that no stage trains on.
 
     Attributes:
-        shown: what each target shows, read at its full size; None outside the drawn world.
+        shown: what each target shows, read at its full size; None outside the drawn world, and where the target is
+            not what the sample's own reasonings tell (the drawn world's painter errs in a share of its targets).
     """
 
     examples: tuple[Example, ...]
@@ -50,7 +51,7 @@ def held_out_set(config: Run, side: int) -> HeldOutSet:
     Raises:
         InputError: there is none.
     """
-    reader = reader_of(config.data, "test", config.held_out, side=side, seed=None, tasks=config.tasks)
+    reader = reader_of(config, "test", side=side, seed=None)
     numbers = reader.rest[: config.eval_samples]
     found = [example(one.sample) for one in reader.fetched(numbers) if reader.accepted(one)]
     if not found:
@@ -58,7 +59,13 @@ def held_out_set(config: Run, side: int) -> HeldOutSet:
     split = reader.split
     whole = Reader(config.data, split, form="numpy", images=["target"], ids=[one.prompt.id for one in found])
     targets = {one.id: torch.from_numpy(one.images["target"]).permute(2, 0, 1) for one in whole}
-    return HeldOutSet(tuple(found), tuple(shown(targets[one.prompt.id]) for one in found))
+    return HeldOutSet(tuple(found), tuple(_as_told(one, shown(targets[one.prompt.id])) for one in found))
+
+
+def _as_told(one: Example, picture: Picture | None) -> Picture | None:
+    """The picture if all reasonings of the sample are true of it: no caption can be held to a painter's mistake."""
+    told = (out_caption(text, len(one.prompt.images)) for text in one.reasonings)
+    return picture if picture is not None and all(is_true(caption, picture) for caption in told) else None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,15 @@ def logit_normal_times(count: int, generator: torch.Generator, *, shift: float =
     return shifted(torch.randn(count, generator=generator).sigmoid(), shift)
 
 
+def uniform_times(count: int, generator: torch.Generator, *, shift: float = 1.0) -> Tensor:
+    """[count] training times: uniform from 0.04 to 1, then shifted; those near 1 are frequent.
+
+    Rectified flow's (arXiv 2209.03003), without the end where an image is as good as clean: the velocity of a network
+    that predicts clean images is not defined there.
+    """
+    return shifted(0.04 + 0.96 * torch.rand(count, generator=generator), shift)
+
+
 def shifted(t: Tensor, shift: float) -> Tensor:
     """Times moved towards noise: s t / (1 + (s - 1) t) (arXiv 2403.03206)."""
     return shift * t / (1 + (shift - 1) * t)

@@ -44,14 +44,7 @@ def train(config: RLConfig, say: running.Say) -> None:
     with joined() as processes, running.one_line(config.out):
         running.set_threads(config)
         reader = reader_of(
-            config.data,
-            "rl",
-            config.held_out,
-            side=config.backbone.side,
-            seed=config.seed,
-            tasks=config.tasks,
-            rank=processes.rank,
-            world=processes.world,
+            config, "rl", side=config.backbone.side, seed=config.seed, rank=processes.rank, world=processes.world
         )
         found = running.begin(config, processes)
         backbone = running.open_backbone(config, lambda: iter(()))
@@ -138,7 +131,11 @@ class RLRun:
         group = rollouts(self.backbone, batch, config, self.generator, self.old)
         images = self.backbone.decode(group.x)
         rewards = self.reward(Rollouts(group.examples, group.reasonings, images))
-        advantages, weights, statistics = weighed(rewards, config)
+        worth = rewards
+        if config.less_target:
+            targets = self.backbone.decode(self.backbone.latents([one.target for one in group.examples]))
+            worth = rewards - self.reward(Rollouts(group.examples, group.reasonings, targets))
+        advantages, weights, statistics = weighed(worth, config)
         loss = norm = 0.0
         if bool(weights.any()):
             for _ in range(config.inner):
@@ -263,7 +260,7 @@ def _nft(
 ) -> Tensor:
     """[B] DiffusionNFT at one time per rollout; times A_max / beta as its code scales it."""
     x0 = group.x
-    t = (torch.rand(len(x0), generator=generator) * 0.96 + 0.02).to(x0.device)
+    t = flow.uniform_times(len(x0), generator, shift=config.shift).to(x0.device)
     xt = flow.interpolate(x0, _noise(len(x0), backbone, generator, x0.device), t)
     with torch.no_grad():
         with old.in_model():

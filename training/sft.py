@@ -19,13 +19,15 @@ from schemas.iccot import ICCoT
 from shards.reader import Reader
 from storage import paths
 from training import flow, running
-from training.backbone import Backbone, Context
+from training.backbone import Backbone, Context, Prompt
 from training.config import SFTConfig
 from training.data import Batches, Example, reader_of, texts_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
 from training.optimising import Stepper, Weights
 from training.processes import Processes, joined
 from training.rewarding import Surrogate
+
+TIMES = {"logit_normal": flow.logit_normal_times, "uniform": flow.uniform_times}
 
 
 def train(config: SFTConfig, say: running.Say) -> None:
@@ -39,18 +41,11 @@ def train(config: SFTConfig, say: running.Say) -> None:
     with joined() as processes, running.one_line(config.out):
         running.set_threads(config)
         reader = reader_of(
-            config.data,
-            "sft",
-            config.held_out,
-            side=config.backbone.side,
-            seed=config.seed,
-            tasks=config.tasks,
-            rank=processes.rank,
-            world=processes.world,
+            config, "sft", side=config.backbone.side, seed=config.seed, rank=processes.rank, world=processes.world
         )
-        reader_of(config.data, "test", config.held_out, side=None, seed=None, tasks=config.tasks)  # or it is said now
+        reader_of(config, "test", side=None, seed=None)  # or it is said now
         found = running.begin(config, processes)
-        backbone = running.open_backbone(config, lambda: texts_of(config.data, config.held_out))
+        backbone = running.open_backbone(config, lambda: texts_of(config))
         run = SFTRun(config, backbone, reader, processes, say)
         if found is not None:
             run.load_state_dict(found[1])
@@ -93,9 +88,13 @@ class SFTRun:
                 batch,
                 [chosen(one, epoch, config) for one in self._shown(batch)],
                 self.generator,
-                config.shift,
+                config,
             )
-            loss = config.ce_weight * ce + config.mse_weight * mse
+            loss, figures = config.ce_weight * ce + config.mse_weight * mse, {}
+            if config.describe:
+                described = description_loss(self.backbone, batch, epoch)
+                loss = loss + config.describe * described
+                figures["ce_described"] = float(described.detach())
             running.refuse_nan(loss, self.step + 1)
             norm = self.stepper.step(loss, self.step, self.processes)
             self.step += 1
@@ -108,6 +107,7 @@ class SFTRun:
                     epoch=epoch,
                     ce=float(ce.detach()),
                     mse=float(mse.detach()),
+                    **figures,
                     grad_norm=norm,
                     **clock.figures(),
                 )
@@ -147,15 +147,30 @@ class SFTRun:
 
 
 def sft_losses(
-    backbone: Backbone, batch: list[Example], reasonings: list[str], generator: torch.Generator, shift: float = 1.0
+    backbone: Backbone, batch: list[Example], reasonings: list[str], generator: torch.Generator, config: SFTConfig
 ) -> tuple[Tensor, Tensor]:
     """(L_cot, L_img) of a batch; L_cot is 0 where the backbone trains no text or nothing is said."""
     context = backbone.encode([one.prompt for one in batch], reasonings)
     x0 = backbone.latents([one.target for one in batch])
-    t = flow.logit_normal_times(len(batch), generator, shift=shift).to(x0.device)
+    t = TIMES[config.times](len(batch), generator, shift=config.shift).to(x0.device)
     noise = torch.randn(x0.shape, generator=generator).to(x0.device)
     velocity = backbone.velocity(flow.interpolate(x0, noise, t), t, context)
     return cross_entropy(context, x0), flow.flow_matching_loss(velocity.float(), x0.float(), noise.float())
+
+
+def description_loss(backbone: Backbone, batch: list[Example], epoch: int) -> Tensor:
+    """Cross-entropy on the caption of one reference of each sample, which is shown alone; another one each epoch."""
+    pairs = [
+        (Prompt(one.prompt.id, "<image_1>", (one.prompt.images[number],)), caption)
+        for one in batch
+        if one.prompt.images
+        for number in [(epoch + _offset(one)) % len(one.prompt.images)]
+        if (caption := one.record["references"][number]["caption"])
+    ]
+    if not pairs:
+        return torch.zeros(())
+    context = backbone.encode([prompt for prompt, _ in pairs], [caption for _, caption in pairs])
+    return cross_entropy(context, torch.zeros(()))
 
 
 def cross_entropy(context: Context, like: Tensor) -> Tensor:
@@ -169,9 +184,13 @@ def chosen(one: Example | None, epoch: int, config: SFTConfig) -> str:
     """The reasoning of a sample in an epoch: the next one of its list each time, in the form that is wanted."""
     if one is None or config.form == "none":
         return ""
-    offset = int(hashlib.sha256(one.prompt.id.encode()).hexdigest()[:8], 16)
-    text = one.reasonings[(epoch + offset) % len(one.reasonings) if config.reasonings == "all" else 0]
+    text = one.reasonings[(epoch + _offset(one)) % len(one.reasonings) if config.reasonings == "all" else 0]
     return free_form(text, len(one.prompt.images)) if config.form == "free" else text
+
+
+def _offset(one: Example) -> int:
+    """Where in a list a sample begins, so that not all begin with the first."""
+    return int(hashlib.sha256(one.prompt.id.encode()).hexdigest()[:8], 16)
 
 
 def free_form(text: str, references: int) -> str:

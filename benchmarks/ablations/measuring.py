@@ -24,7 +24,7 @@ SAMPLES = 320
 
 def begun(config: Run) -> Backbone:
     """The weights that a run begins with."""
-    return running.open_backbone(config, lambda: texts_of(config.data, config.held_out))
+    return running.open_backbone(config, lambda: texts_of(config))
 
 
 def finished(config: Run) -> Backbone:
@@ -99,7 +99,7 @@ def diversity(backbone: Backbone, config: Run, temperature: float, draws: int, p
 def _first_references(config: Run, held: HeldOutSet) -> list[Picture | None]:
     """What the first reference of each sample shows, read at its full size."""
     ids = [one.prompt.id for one in held.examples]
-    split = reader_of(config.data, "test", config.held_out, side=None, seed=None, tasks=config.tasks).split
+    split = reader_of(config, "test", side=None, seed=None).split
     reader = Reader(config.data, split, form="numpy", images=["image_1"], ids=ids)
     found = {one.id: shown(torch.from_numpy(one.images["image_1"]).permute(2, 0, 1)) for one in reader}
     return [picture if picture is not None and picture.things else None for picture in (found[one] for one in ids)]

@@ -27,7 +27,7 @@ def steps_with(config: Run, references: int, steps: int) -> dict[str, float]:
     assert isinstance(config, SFTConfig)
     torch.set_num_threads(config.threads or 1)
     batch = batch_of(config, references)
-    backbone = running.open_backbone(config, lambda: texts_of(config.data, config.held_out))
+    backbone = running.open_backbone(config, lambda: texts_of(config))
     stepper = Stepper(list(backbone.trained("both")), config.optimiser, steps + 2)
     generator, one = torch.Generator().manual_seed(config.seed), Processes()
     texts = [chosen(sample, 0, config) for sample in batch]
@@ -35,7 +35,7 @@ def steps_with(config: Run, references: int, steps: int) -> dict[str, float]:
     seconds = []
     for number in range(steps + 2):
         began = time.perf_counter()
-        ce, mse = sft_losses(backbone, batch, texts, generator, config.shift)
+        ce, mse = sft_losses(backbone, batch, texts, generator, config)
         stepper.step(ce + mse, number, one)
         seconds.append(time.perf_counter() - began)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

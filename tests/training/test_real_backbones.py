@@ -29,6 +29,7 @@ from training.rl import Group, rl_loss, rollouts, weighed
 from training.sft import sft_losses
 
 ICCOT = "<out_caption>A blue star on grass.</out_caption><relation_1>The grass is from image_1.</relation_1>"
+STAGE_1 = SFTConfig(data="d", out="o", steps=1)
 SMALL: dict[str, Any] = {"width": 32, "height": 32}
 
 
@@ -75,7 +76,7 @@ def test_a_step_of_sft_moves_what_draws_and_what_writes(qwen_weights: Path) -> N
     before = trained(backbone, "both")
     with joined() as processes:
         stepper = Stepper(list(backbone.trained("both")), Optimiser(lr=1e-3, warmup=0), 1)
-        ce, mse = sft_losses(backbone, batch, [ICCOT, "", ICCOT], generator)
+        ce, mse = sft_losses(backbone, batch, [ICCOT, "", ICCOT], generator, STAGE_1)
         assert ce > 1 and mse > 0.1
         assert stepper.step(ce + mse, 0, processes) > 0
     after = trained(backbone, "both")
@@ -89,7 +90,9 @@ def test_a_step_of_sft_on_sd3(tmp_path: Path) -> None:
     before = trained(backbone, "image")
     with joined() as processes:
         stepper = Stepper(list(backbone.trained("image")), Optimiser(lr=1e-3, warmup=0), 1)
-        ce, mse = sft_losses(backbone, [example(1, 0), example(2, 0)], ["", ""], torch.Generator().manual_seed(0))
+        ce, mse = sft_losses(
+            backbone, [example(1, 0), example(2, 0)], ["", ""], torch.Generator().manual_seed(0), STAGE_1
+        )
         assert ce == 0 and mse > 0.1
         stepper.step(ce + mse, 0, processes)
     assert any(not torch.equal(value, before[name]) for name, value in trained(backbone, "image").items())

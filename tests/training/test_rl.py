@@ -39,7 +39,7 @@ def backbone(config: RLConfig) -> ToyBackbone:
 
 @pytest.fixture
 def batch(config: RLConfig) -> list[Example]:
-    reader = reader_of(config.data, "rl", config.held_out, side=16, seed=0)
+    reader = reader_of(config, "rl", side=16, seed=0)
     return next(iter(Batches(reader, config.batch, length_of)))[1]
 
 

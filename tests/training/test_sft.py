@@ -19,13 +19,14 @@ from PIL import Image
 
 from schemas.errors import InputError, StoppedError
 from schemas.iccot import ICCoT
+from shards.reader import Reader
 from tests.training.conftest import ROOT, TINY, made, metrics, sft_config
 from training import checkpoint
-from training.config import HeldOut
-from training.data import Batches, reader_of
-from training.sft import chosen, free_form, length_of, train
-
-HELD_OUT = HeldOut.model_validate(TINY["held_out"])
+from training.backbone import Context, Prompt
+from training.data import Batches, Example, reader_of
+from training.evaluating import held_out_set
+from training.sft import chosen, description_loss, free_form, length_of, train
+from training.truth import is_true
 
 
 def quiet(line: str) -> None:
@@ -43,23 +44,29 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def part_of(data: str, part: Any, *, seed: int | None = 3, **more: Any) -> Reader:
+    return reader_of(sft_config(data, Path("out"), **more), part, side=16, seed=seed)
+
+
 def test_the_parts_of_the_data_are_disjoint_and_together_all(toy_data: str) -> None:
-    parts = [
-        [one.id for one in reader_of(toy_data, part, HELD_OUT, side=16, seed=3)]  # type: ignore[arg-type]
-        for part in ("sft", "rl", "test")
-    ]
+    parts = [[one.id for one in part_of(toy_data, part)] for part in ("sft", "rl", "test")]
     assert all(parts) and len(set().union(*parts)) == sum(map(len, parts))
-    everything = [one.id for one in reader_of(toy_data, "sft", HeldOut(rl=0, test=0), side=16, seed=3)]
+    everything = [one.id for one in part_of(toy_data, "sft", held_out={"rl": 0, "test": 0})]
     assert set(everything) == set().union(*parts)
 
 
-def test_tasks_narrow_every_part_and_one_that_is_not_there_is_refused(toy_data: str, tmp_path: Path) -> None:
+def test_tasks_and_references_narrow_every_part_and_one_that_is_not_there_is_refused(
+    toy_data: str, tmp_path: Path
+) -> None:
     for part in ("sft", "rl", "test"):
-        every = list(reader_of(toy_data, part, HELD_OUT, side=16, seed=None))  # type: ignore[arg-type]
+        every = list(part_of(toy_data, part, seed=None))
         task = every[0].json["task"]
-        some = reader_of(toy_data, part, HELD_OUT, side=16, seed=None, tasks=[task])  # type: ignore[arg-type]
+        some = part_of(toy_data, part, seed=None, tasks=[task])
         assert {one.id for one in some} == {one.id for one in every if one.json["task"] == task} != set()
         assert some.samples < len(every)
+        few = part_of(toy_data, part, seed=None, max_references=2)
+        assert {one.id for one in few} == {one.id for one in every if len(one.json["references"]) <= 2}
+        assert few.samples < len(every)
     with pytest.raises(InputError, match="tasks: juggle"):
         train(sft_config(toy_data, tmp_path / "out", tasks=["juggle"]), quiet)
 
@@ -67,7 +74,7 @@ def test_tasks_narrow_every_part_and_one_that_is_not_there_is_refused(toy_data: 
 def test_splits_of_the_output_come_before_shares(tmp_path: Path) -> None:
     out = made(tmp_path, samples=30, splits={"train": 0.6, "rl": 0.2, "test": 0.2})
     for part, split in (("sft", "train"), ("rl", "rl"), ("test", "test")):
-        reader = reader_of(out, part, HELD_OUT, side=16, seed=None)  # type: ignore[arg-type]
+        reader = part_of(out, part, seed=None)
         assert {one.json["split"] for one in reader} == {split}
 
 
@@ -77,7 +84,7 @@ def test_batches_give_each_sample_once_an_epoch_and_resume_anywhere(
     toy_data: str, size: int, taken: int, keep: bool
 ) -> None:
     def fresh() -> Batches:
-        return Batches(reader_of(toy_data, "sft", HELD_OUT, side=16, seed=3), size, length_of, keep=keep)
+        return Batches(part_of(toy_data, "sft"), size, length_of, keep=keep)
 
     batches, per_epoch = iter(fresh()), fresh().reader.samples // size
     given_ = [next(batches) for _ in range(per_epoch + 3)]
@@ -96,14 +103,14 @@ def test_batches_give_each_sample_once_an_epoch_and_resume_anywhere(
 
 def test_decoding_ahead_or_keeping_changes_nothing(toy_data: str) -> None:
     def run(**more: Any) -> list[str]:
-        batches = iter(Batches(reader_of(toy_data, "sft", HELD_OUT, side=16, seed=3), 4, length_of, **more))
+        batches = iter(Batches(part_of(toy_data, "sft"), 4, length_of, **more))
         return [one.prompt.id for _ in range(9) for one in next(batches)[1]]
 
     assert run() == run(keep=True) == run(workers=1)
 
 
 def test_every_reasoning_is_used_in_turn(toy_data: str, tmp_path: Path) -> None:
-    batches = Batches(reader_of(toy_data, "sft", HELD_OUT, side=16, seed=3), 4, length_of)
+    batches = Batches(part_of(toy_data, "sft"), 4, length_of)
     one = next(example for _, batch in batches for example in batch if len(set(example.reasonings)) > 1)
     config = sft_config(toy_data, tmp_path)
     assert {chosen(one, epoch, config) for epoch in range(2)} == set(one.reasonings)
@@ -116,13 +123,45 @@ def test_every_reasoning_is_used_in_turn(toy_data: str, tmp_path: Path) -> None:
     assert ICCoT.parse(one.reasonings[0], count).out_caption.rstrip(".") in free
 
 
+def test_references_are_described_in_turn_and_those_without_a_caption_are_left_out() -> None:
+    class Said:
+        """Keeps what it is asked, and gives every token the probability 1/e."""
+
+        def encode(self, prompts: list[Prompt], reasonings: list[str]) -> Context:
+            self.asked = [(prompt.images, text) for prompt, text in zip(prompts, reasonings, strict=True)]
+            there = torch.ones(len(prompts), 3, dtype=torch.bool)
+            return Context(None, -torch.ones(len(prompts), 3), there)
+
+    images = tuple(torch.full((3, 4, 4), number, dtype=torch.uint8) for number in range(2))
+    record = {"references": [{"caption": "a red star"}, {"caption": ""}]}
+    one = Example(Prompt("one", "<image_1> <image_2> Both.", images), ("",), images[0], record)
+    said = Said()
+    losses = [description_loss(said, [one], epoch) for epoch in range(2)]  # type: ignore[arg-type]
+    assert sorted(map(float, losses)) == [0.0, 1.0], "the second has nothing to tell"
+    assert [text for _, text in said.asked] == ["a red star"] and torch.equal(said.asked[0][0][0], images[0])
+
+
+def test_no_caption_is_held_to_what_a_painter_got_wrong(toy_data: str, tmp_path: Path) -> None:
+    held = held_out_set(sft_config(toy_data, tmp_path, held_out={"rl": 0, "test": 0.9}, eval_samples=500), 16)
+    right, wrong = 0, 0
+    for one, picture in zip(held.examples, held.shown, strict=True):
+        captions = [ICCoT.parse(text, len(one.prompt.images)).out_caption for text in one.reasonings]
+        right += picture is not None and all(is_true(caption, picture) for caption in captions)
+        wrong += picture is None
+    assert right == len(held.drawn) > 0 and wrong > 0
+
+
 def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    train(sft_config(toy_data, out, steps=30, optimiser={"lr": 5e-3, "warmup": 2}, evaluate=15, save=10), quiet)
+    train(
+        sft_config(toy_data, out, steps=30, optimiser={"lr": 5e-3, "warmup": 2}, evaluate=15, save=10, describe=1),
+        quiet,
+    )
     lines = metrics(out)
     losses = [line for line in lines if "ce" in line]
     assert [line["step"] for line in losses] == list(range(1, 31))
     assert losses[-1]["ce"] < 0.7 * losses[0]["ce"]
+    assert losses[-1]["ce_described"] < 0.7 * losses[0]["ce_described"]
     evaluated = [line for line in lines if "out_caption_accuracy" in line]
     assert [line["step"] for line in evaluated] == [15, 30]
     assert all(0 <= line["eval_truth"] <= 1 and line["pixel_mse"] > 0 for line in evaluated)

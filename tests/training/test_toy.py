@@ -111,9 +111,10 @@ def test_greedy_words_from_the_cache_are_those_of_the_whole_sequence(toy: ToyBac
     for one, said in zip(prompts, toy.reason(prompts, temperature=0, generator=seeded()), strict=True):
         ids: list[int] = []
         for _ in range(SMALL.reasoning):
-            text = torch.tensor([[*toy.words.ids(one.text), *ids]])
-            hidden, _ = toy._read([one], text)
-            logits = toy.head(toy.text_norm(hidden[:, -1]))
+            asked = torch.tensor([toy.words.ids(one.text)])
+            hidden, _ = toy._read([one], torch.cat([asked, torch.tensor([ids], dtype=torch.long)], 1), asked.shape[1])
+            hidden = toy.text_norm(hidden)
+            logits = toy._log_probabilities(hidden[:, -1:], hidden[:, : asked.shape[1]], asked)[:, 0]
             logits[:, [PAD, UNKNOWN]] = -torch.inf
             word = int(logits.argmax())
             ids.append(word)
@@ -127,6 +128,18 @@ def test_sampling_is_of_its_generator_and_its_density_is_that_of_encode(toy: Toy
     first = toy.reason(prompts, temperature=1.0, generator=seeded(3))
     assert toy.reason(prompts, temperature=1.0, generator=seeded(3)) == first
     assert toy.reason(prompts, temperature=1.0, generator=seeded(4)) != first
+
+
+def test_words_are_copied_from_the_prompt_and_from_nowhere_else(toy: ToyBackbone) -> None:
+    asked = torch.tensor([[PAD, 5, 7, 5], [4, 6, 8, 9]])
+    hidden, given_ = (torch.randn(2, n, SMALL.width, generator=seeded(n)) for n in (3, 4))
+    probability = toy._log_probabilities(hidden, given_, asked).exp()
+    assert torch.allclose(probability.sum(-1), torch.ones(2, 3), atol=1e-5)
+    with torch.no_grad():
+        toy.copies.bias.fill_(40)  # copies alone
+    copied = toy._log_probabilities(hidden, given_, asked).exp()
+    assert set((copied[0] > 1e-6).any(0).nonzero()[:, 0].tolist()) == {5, 7}
+    assert set((copied[1] > 1e-6).any(0).nonzero()[:, 0].tolist()) == {4, 6, 8, 9}
 
 
 def test_images_come_back_from_latents(toy: ToyBackbone) -> None:

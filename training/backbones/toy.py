@@ -62,10 +62,19 @@ class ToyConfig(BaseModel):
 
 @dataclass
 class _Read:
-    """A context as the generation expert reads it: keys and values per block, and which of them are there."""
+    """A context as the generation expert reads it.
+
+    Attributes:
+        keys: keys and values per block.
+        there: [B, T] which of them are there.
+        beside: [B, references, tokens, 3 patch²] what the references show at each place of the image; 0 where none is.
+        shown: [B, references] which references are there.
+    """
 
     keys: list[tuple[Tensor, Tensor]]
     there: Tensor
+    beside: Tensor
+    shown: Tensor
 
 
 class ToyBackbone(nn.Module):
@@ -92,11 +101,15 @@ class ToyBackbone(nn.Module):
         self.reference_place = nn.Parameter(torch.randn(per_reference, width) * 0.02)
         self.reference_number = nn.Parameter(torch.randn(config.references, 1, width) * 0.02)
         self.image_in = nn.Linear(3 * config.patch**2, width)
+        self.image_beside = nn.Linear(config.references * 3 * config.patch**2, width, bias=False)
+        self.image_copies = nn.Linear(width, 1 + config.references)
         self.image_place = nn.Parameter(torch.randn(drawn, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
         self.text_norm, self.image_norm = nn.RMSNorm(width), nn.RMSNorm(width)
         self.head = nn.Linear(width, len(words), bias=False)
+        self.copy_from, self.copy_to = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.copies = nn.Linear(width, 1)
         self.image_out = nn.Linear(width, 3 * config.patch**2)
         self.apply(_initialised)
         nn.init.zeros_(self.image_out.weight)
@@ -110,34 +123,42 @@ class ToyBackbone(nn.Module):
         said = [ids[: self.config.longest - asked.shape[1]] for ids in said]
         answers = _padded(said, left=False, least=1).to(asked.device)
         text = torch.cat([asked, answers], 1)
-        hidden, read = self._read(prompts, text)
-        logits = self.head(self.text_norm(hidden[:, asked.shape[1] - 1 : -1]))
-        logp = logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]
+        hidden, read = self._read(prompts, text, asked.shape[1])
+        hidden = self.text_norm(hidden)
+        prompt, said = hidden[:, : asked.shape[1]], hidden[:, asked.shape[1] - 1 : -1]
+        logp = self._log_probabilities(said, prompt, asked).gather(-1, answers[..., None])[..., 0]
         return Context(read, logp, answers != PAD)
 
     def velocity(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
         """See `training.backbone`."""
         read: _Read = context.state
         config = self.config
-        tokens = self.image_in(_patches(x, config.patch)) + self.image_place + self.time(_time_features(t))[:, None]
+        seen = x * _trust(t)[:, None, None, None]
+        tokens = self.image_in(_patches(seen, config.patch)) + self.image_place + self.time(_time_features(t))[:, None]
+        tokens = tokens + self.image_beside(read.beside.transpose(1, 2).flatten(2))
         drawn = torch.ones(len(x), tokens.shape[1], dtype=torch.bool, device=x.device)
         sees = torch.cat([read.there, drawn], 1)[:, None, None, :]
         for block, keys in zip(self._each, read.keys, strict=True):
             tokens = block.draw(tokens, keys, sees)
-        out = self.image_out(self.image_norm(tokens)).transpose(1, 2)
-        clean = F.fold(out, config.side, config.patch, stride=config.patch)
+        tokens = self.image_norm(tokens)
+        absent = F.pad(~read.shown, (1, 0))[:, None]
+        share = self.image_copies(tokens).masked_fill(absent, float("-inf")).softmax(-1)[..., None]
+        drawn_ = torch.cat([self.image_out(tokens)[:, :, None], read.beside.transpose(1, 2)], 2)
+        clean = F.fold((share * drawn_).sum(2).transpose(1, 2), config.side, config.patch, stride=config.patch)
         return (x - clean) / t.clamp(min=_LEAST_TIME)[:, None, None, None]
 
     @torch.no_grad()
     def reason(self, prompts: Sequence[Prompt], *, temperature: float, generator: torch.Generator) -> list[str]:
         """See `training.backbone`; stops at the end mark or after `reasoning` tokens."""
         text = self._asked(prompts)
-        hidden, read = self._read(prompts, text)
+        hidden, read = self._read(prompts, text, text.shape[1])
         at = (text != PAD).sum(1) + 1
         there, open_ = read.there, torch.ones(len(text), dtype=torch.bool, device=text.device)
-        last, said = hidden[:, -1], []
+        asked, prompt = text, self.text_norm(hidden)
+        last, said = hidden[:, -1:], []
         for _ in range(min(self.config.reasoning, self.config.longest - text.shape[1])):
-            word = torch.where(open_, _sampled(self.head(self.text_norm(last)), temperature, generator), PAD)
+            logp = self._log_probabilities(self.text_norm(last), prompt, asked)[:, 0]
+            word = torch.where(open_, _sampled(logp, temperature, generator), PAD)
             said.append(word)
             open_ = open_ & (word != END)
             if not open_.any():
@@ -151,7 +172,7 @@ class ToyBackbone(nn.Module):
                 token, read.keys[number] = block.read(
                     token, sees, _rotations(at[:, None], block.heads_width), read.keys[number]
                 )
-            last, at = token[:, 0], at + 1
+            last, at = token, at + 1
         return [self.words.text(row) for row in torch.stack(said, 1).tolist()] if said else ["" for _ in prompts]
 
     def decode(self, x: Tensor) -> Tensor:
@@ -218,6 +239,17 @@ class ToyBackbone(nn.Module):
         tokens = tokens + self.reference_number[:most]
         return tokens.flatten(1, 2), present.repeat_interleave(each, 1)
 
+    def _beside(self, prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
+        """Patches of the references at each place of the image, and which references are there; see `_Read`."""
+        config = self.config
+        counts = torch.tensor([len(prompt.images) for prompt in prompts], device=self.device)
+        there = torch.arange(config.references, device=self.device)[None] < counts[:, None]
+        drawn = (config.side // config.patch) ** 2
+        found = torch.zeros(len(prompts), config.references, drawn, 3 * config.patch**2, device=self.device)
+        if bool(there.any()):
+            found[there] = _patches(self._pixels([one for prompt in prompts for one in prompt.images]), config.patch)
+        return found, there
+
     def _embedded(self, text: Tensor) -> Tensor:
         """[B, T, width] words, each with those before it."""
         words = self.word(text) * (text != PAD)[..., None]
@@ -226,14 +258,35 @@ class ToyBackbone(nn.Module):
             found = found + F.pad(mixed(words), (0, 0, back, 0))[:, : words.shape[1]]
         return found
 
-    def _read(self, prompts: Sequence[Prompt], text: Tensor) -> tuple[Tensor, _Read]:
-        """The understanding expert over references and text: hidden states of the text [B, T, width], and its keys."""
+    def _log_probabilities(self, hidden: Tensor, prompt: Tensor, asked: Tensor) -> Tensor:
+        """[B, T, words] of the next word: one of the vocabulary's, or one copied from the prompt.
+
+        The pointer-generator of arXiv 1704.04368, section 2.2: p = g · p_copy + (1 - g) · p_vocabulary.
+
+        Args:
+            hidden: [B, T, width] of the text.
+            prompt: [B, P, width] of the prompt, whose words are `asked` [B, P].
+        """
+        scores = self.copy_from(hidden) @ self.copy_to(prompt).transpose(1, 2) / math.sqrt(hidden.shape[-1])
+        pointed = scores.masked_fill((asked == PAD)[:, None], -1e4).softmax(-1)
+        copied = pointed @ F.one_hot(asked, len(self.words)).to(pointed.dtype)
+        share = self.copies(hidden).sigmoid()
+        mixed: Tensor = share * copied + (1 - share) * self.head(hidden).softmax(-1)
+        return mixed.clamp(min=1e-9).log()
+
+    def _read(self, prompts: Sequence[Prompt], text: Tensor, asked: int) -> tuple[Tensor, _Read]:
+        """The understanding expert over references and text: hidden states of the text [B, T, width], and its keys.
+
+        Args:
+            asked: how many of the tokens of `text` are the prompt's.
+        """
         shown, seen = self._references(prompts)
         written = text != PAD
         there = torch.cat([seen, written], 1)
         count = there.shape[1]
         causal = torch.ones(count, count, dtype=torch.bool, device=text.device).tril()
-        causal[: shown.shape[1], : shown.shape[1]] = True
+        given = shown.shape[1] + asked
+        causal[:given, :given] = True
         sees = causal[None, None] & there[:, None, None, :]
         sees = sees | torch.eye(count, dtype=torch.bool, device=text.device)  # a row of padding sees itself
         # References lie at position 0, words from 1 on, however much padding is between.
@@ -243,7 +296,7 @@ class ToyBackbone(nn.Module):
         for block in self._each:
             tokens, own = block.read(tokens, sees, _rotations(at, block.heads_width))
             keys.append(own)
-        return tokens[:, shown.shape[1] :], _Read(keys, there)
+        return tokens[:, shown.shape[1] :], _Read(keys, there, *self._beside(prompts))
 
 
 class Expert(nn.Module):
@@ -330,6 +383,14 @@ def _padded(rows: Sequence[Sequence[int]], *, left: bool, least: int) -> Tensor:
         if row:
             out[number, slice(longest - len(row), None) if left else slice(0, len(row))] = torch.tensor(row)
     return out
+
+
+def _trust(t: Tensor) -> Tensor:
+    """What x_t is multiplied by: the linear estimate of x_0 from it, (1 - t) / ((1 - t)² + t²), for x_0 of variance 1.
+
+    Near t = 1 it is nothing but noise, which a small network does not learn to ignore (arXiv 2206.00364, section 5).
+    """
+    return (1 - t) / ((1 - t).square() + t.square())
 
 
 def _time_features(t: Tensor) -> Tensor:
