@@ -77,6 +77,8 @@ class GcsObjects(Objects):
         status, said, body = await self._send("GET", self._url(name), {"alt": "media"}, name, headers=headers)
         if status == 404:
             return None
+        if status == 416:  # it ends before `start`
+            return Found(b"", "")
         version = said.get("x-goog-generation")
         if version is None:  # An emulator may not say it; the bytes then stand for it, where they are all there are.
             version = "" if headers else hashlib.sha256(body).hexdigest()
@@ -194,7 +196,7 @@ class GcsObjects(Objects):
         data: Any = None,
         renewed: bool = False,
     ) -> tuple[int, Any, bytes]:
-        """(status, headers, body) of one request: a 2xx, a 308, or a 404; without `params` the address is whole."""
+        """(status, headers, body) of one request: a 2xx, 308, 404 or 416; without `params` the address is whole."""
         where = f"{self.location}/{name}".rstrip("/")
         try:
             async with self._fs.session.request(
@@ -214,7 +216,7 @@ class GcsObjects(Objects):
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise TransientError(f"{where}: {self._fs._location}: {_line(error)}") from error
         self._heard(said.get("Date"))
-        if status < 300 or status in (308, 404):
+        if status < 300 or status in (308, 404, 416):
             return status, said, body
         if status == 401 and not renewed and await asyncio.to_thread(self._renewed):
             return await self._send(method, url, params, name, headers=headers, data=data, renewed=True)
