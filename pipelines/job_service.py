@@ -16,15 +16,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import RunConfig
-from pipelines.service import Service, check_fleet
+from pipelines.service import PORTABLE, Service, check_fleet, runner_of
 from schemas.errors import InputError, PlumblineError, StoppedError
 
 if TYPE_CHECKING:
     import apache_beam as beam
-
-PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
-RUNNERS = ("FnApiRunner", "DataflowRunner", *PORTABLE)
-"""Those whose results a run relies on; docs/engines.md says which are tested, and why the others are not here."""
 
 LOOPBACK = "LOOPBACK"
 EMBEDDED = "embed"
@@ -38,23 +34,6 @@ ANSWER_SECONDS = 60
 tell of a job, whatever its help says (2.77), so a job is asked for its state instead."""
 
 POLL = 0.2
-
-
-def runner_of(known: Namespace) -> str:
-    """Which of `RUNNERS` Beam's options name.
-
-    Raises:
-        InputError: another one.
-    """
-    asked = str(known.runner)
-    word = asked.rpartition(".")[2].lower().removesuffix("runner")
-    for name in RUNNERS:
-        if name.lower().removesuffix("runner") == word:
-            return name
-    raise InputError(
-        f"--runner={asked}: is none that plumbline works with ({', '.join(RUNNERS)}); leave it out for FnApiRunner, "
-        "and see docs/engines.md"
-    )
 
 
 def needed(given: Sequence[str], known: Namespace) -> list[str]:

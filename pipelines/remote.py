@@ -51,7 +51,7 @@ class RemoteRun:
 
         Raises:
             InputError: Beam or the service refuses it.
-        StoppedError: a job service is gone.
+            StoppedError: a job service is gone.
         """
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions

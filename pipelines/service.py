@@ -18,6 +18,11 @@ from schemas.errors import InputError
 from storage import paths
 
 RUNNER = "DataflowRunner"
+PORTABLE = ("PortableRunner", "FlinkRunner", "SparkRunner")
+"""Those that speak to a job service (`pipelines.job_service`)."""
+RUNNERS = ("FnApiRunner", RUNNER, *PORTABLE)
+"""Those whose results a run relies on; docs/engines.md says which are tested, and why the others are not here."""
+
 SETUP = Path(__file__).resolve().parent.parent / "setup.py"
 PACKAGES = SETUP.parent / "deploy" / "requirements.txt"
 """What a worker needs beside the checkout's own dependencies: the extras for models and buckets."""
@@ -52,9 +57,26 @@ class Service:
     same_paths: bool = False
 
 
+def runner_of(known: Namespace) -> str:
+    """Which of `RUNNERS` Beam's options name.
+
+    Raises:
+        InputError: another one.
+    """
+    asked = str(known.runner)
+    word = asked.rpartition(".")[2].lower().removesuffix("runner")
+    for name in RUNNERS:
+        if name.lower().removesuffix("runner") == word:
+            return name
+    raise InputError(
+        f"--runner={asked}: is none that plumbline works with ({', '.join(RUNNERS)}); leave it out for FnApiRunner, "
+        "and see docs/engines.md"
+    )
+
+
 def is_service(known: Namespace) -> bool:
     """Whether Beam's options name Dataflow."""
-    return str(known.runner or "").rpartition(".")[2].lower() in ("dataflow", "dataflowrunner")
+    return runner_of(known) == RUNNER
 
 
 def service_of(given: Sequence[str], known: Namespace, config: RunConfig, workers: int, out: str) -> Service:
