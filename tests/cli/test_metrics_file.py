@@ -1,8 +1,10 @@
-"""The file of metrics is what Prometheus reads: whole at any moment, named by its rules, and without secrets."""
+"""The file of metrics is what Prometheus reads: whole at any moment, named by its rules, and without secrets.
+
+That of a run by workers: tests/pipelines/test_workers.py.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -11,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cli.metrics_file import MetricsFile, check
 from schemas.errors import InputError
-from tests.pipelines.conftest import run
 
 NUMBERS = {
     "done": 40.0,
@@ -113,26 +114,3 @@ def test_a_folder_that_is_missing_is_made_and_one_in_the_way_is_refused(tmp_path
     assert (tmp_path / "a" / "b").is_dir()
     with pytest.raises(InputError, match="cannot be written"):
         check(str(tmp_path))
-
-
-@pytest.mark.soak
-def test_a_run_leaves_the_sum_of_its_workers(tmp_path: Path) -> None:
-    settings = ("samples=12", "output.shard_samples=3", "filters={similarity: {}}", f"ledger={tmp_path / 'ledger'}")
-    words = [part for setting in settings for part in ("--set", setting)]
-    command = ["realign", "configs/toy.yaml", "--out", str(tmp_path / "o"), *words, "--workers", "2"]
-    done = run([*_plumbline(), *command, "--metrics", str(tmp_path / "m.prom")])
-    assert done.returncode == 0, done.stderr
-    samples, _ = read(tmp_path / "m.prom")
-    manifest = json.loads((tmp_path / "o" / "manifest.json").read_text())
-    assert value(samples, "plumbline_plans_total", run=manifest["run"][:12]) == 12
-    assert value(samples, "plumbline_samples_total", outcome="kept") == manifest["counts"]["kept"]
-    assert value(samples, "plumbline_samples_total", outcome="rejected") == manifest["counts"]["rejected"]
-    assert value(samples, "plumbline_answers_total") == manifest["usage"]["offline"]["calls"]
-    assert value(samples, "plumbline_shards_total") == 4
-    assert (value(samples, "plumbline_running"), value(samples, "plumbline_exit_code")) == (0, 0)
-
-
-def _plumbline() -> list[str]:
-    import sys
-
-    return [sys.executable, "-m", "cli.main"]

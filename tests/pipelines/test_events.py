@@ -1,4 +1,7 @@
-"""The event log: what a run tells while it goes on, with ids, on whole lines, and never with a key."""
+"""The event log: what a run tells while it goes on, with ids, on whole lines, and never with a key.
+
+That of a run by workers: tests/pipelines/test_workers.py.
+"""
 
 from __future__ import annotations
 
@@ -290,44 +293,6 @@ def test_a_level_that_is_none_is_named() -> None:
 
 
 # -- whole runs -----------------------------------------------------------------------------------------------------
-
-
-def test_two_workers_write_one_log_and_every_sample_can_be_followed(command: Command, tmp_path: Path) -> None:
-    log = tmp_path / "logs" / "run.jsonl"
-    words = ("--workers", "2", "--log", str(log), "--log-level", "debug")
-    done = run(command(tmp_path / "o", *words, ledger=tmp_path / "ledger"))
-    assert done.returncode == 0, done.stderr
-    told = [line for line in lines_of(log) if line["event"] != "progress"]  # comes where a machine is slow
-    counts = json.loads((tmp_path / "o" / "manifest.json").read_text())["counts"]
-    run_hash = json.loads((tmp_path / "o" / "manifest.json").read_text())["run"]
-    assert {line["run"] for line in told} == {run_hash[:12]}
-    assert [line["event"] for line in told if line["worker"] == 0] == ["run_started", "run_finished"]
-    assert told[0]["event"] == "run_started" and told[-1]["event"] == "run_finished"
-    assert told[-1]["counts"] == counts and told[-1]["exit_code"] == 0
-    shards = told[0]["shards"]
-    assert told[0]["finished"] == 0 and "finished" not in told[0]["message"]
-    begun, ended = ([line for line in told if line["event"] == f"wave_{word}"] for word in ("begun", "ended"))
-    assert sum(line["shards"] for line in begun) == shards and sum(line["plans"] for line in begun) == counts["planned"]
-    assert {(w["worker"], w["wave"]) for w in begun} == {(w["worker"], w["wave"]) for w in ended}
-    committed = [line for line in told if line["event"] == "shard_committed"]
-    assert {line["worker"] for line in committed} == {1, 2}
-    assert sum(line["kept"] for line in committed) == counts["kept"]
-    assert len({line["sample"] for line in told if line["event"] == "rejected"}) == counts["rejected"]
-    assert len({line["sample"] for line in told if line["event"] == "answer"}) == counts["planned"]
-    rerun = run(command(tmp_path / "o", "--log", str(log), ledger=tmp_path / "ledger"))
-    assert rerun.returncode == 0
-    again = [line for line in lines_of(log) if line["event"] != "progress"][len(told) :]
-    assert [line["event"] for line in again] == ["run_started", "run_finished"]
-    assert again[0]["finished"] == shards and f"{shards} of {shards} shards are finished" in again[0]["message"]
-
-
-@pytest.mark.soak
-def test_on_stderr_the_log_is_all_there_is_of_workers_too(command: Command, tmp_path: Path) -> None:
-    done = run(command(tmp_path / "o", "--workers", "2", "--log", "-", ledger=tmp_path / "ledger"))
-    assert done.returncode == 0
-    told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert {line["worker"] for line in told} == {0, 1, 2}
-    assert told[-1]["event"] == "run_finished"
 
 
 def test_a_run_that_cannot_be_made_says_so_last(command: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run ends the same however it is made: one worker or two, slices, killed and resumed, retried."""
+"""A run ends the same however it is made: whole, in slices, killed and resumed, retried. Workers: test_workers.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from shards.reader import read_samples
 from shards.verify import verify
-from tests.pipelines.conftest import CLIP, ROOT, Command, digests, run
+from tests.pipelines.conftest import ROOT, Command, digests, run
 
 
 def manifest(out: Path) -> dict:
@@ -42,13 +42,6 @@ def test_samples_hold_what_the_contract_says(scored: Path) -> None:
             assert 1 <= len(record["reasonings"]) <= 2
             assert all(r["clip_text"] >= 0.4 for r in record["reasonings"])
             assert json.loads(record["provenance"])["painter"]["model"] == "offline"
-
-
-def test_two_workers_make_the_same_bytes_scores_included(scored: Path, command: Command, tmp_path: Path) -> None:
-    done = run(command(tmp_path / "o", "--set", CLIP, "--workers", "2", ledger=tmp_path / "ledger"))
-    assert done.returncode == 0, done.stderr
-    assert digests(tmp_path / "o") == digests(scored)
-    assert manifest(tmp_path / "o")["counts"] == manifest(scored)["counts"]
 
 
 def test_three_slices_merged_are_the_same_bytes(whole: Path, command: Command, tmp_path: Path) -> None:
