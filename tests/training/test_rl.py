@@ -18,8 +18,9 @@ from training.backbones.toy import ToyBackbone
 from training.config import Reward, RLConfig
 from training.data import Batches, Example, reader_of
 from training.optimising import Weights
+from training.processes import joined
 from training.rewarding import ByServer, Drawn, Rollouts, rewarding
-from training.rl import Group, rl_loss, rollouts, train, weighed
+from training.rl import Group, RLRun, rl_loss, rollouts, train, weighed
 from training.sft import length_of
 
 
@@ -75,6 +76,22 @@ def test_advantages_are_of_groups_and_failed_rollouts_train_nothing(config: RLCo
     _, all_, _ = weighed(np.full(6, 0.5), config.model_copy(update={"informative": True}))
     assert all_.tolist() == [1] * 6, "where no group tells anything, all are trained on"
     assert weighed(np.full(6, np.nan), config)[1].tolist() == [0] * 6
+
+
+def test_less_target_leaves_nothing_of_a_reward_for_words(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    """A reward of captions alone differs within a group, but not from what the target is worth under the same words."""
+    said = {}
+    for less in (False, True):
+        config = rl_config(toy_data, sft_run, tmp_path / f"rl{less}", less_target=less)
+        backbone = running.open_backbone(config, lambda: iter(()))
+        reader = reader_of(config, "rl", side=16, seed=0)
+        with joined() as processes:
+            run = RLRun(config, backbone, reader, processes, quiet)
+            run.reward = lambda given: np.array([float(len(text)) for text in given.reasonings])
+            said[less] = run.update(next(iter(run.batches))[1])
+    assert said[False]["group_std"] > 0 == said[True]["group_std"]
+    assert said[True]["zero_std_ratio"] == 1
+    assert said[True]["reward"] == said[False]["reward"], "what is logged is the reward itself"
 
 
 @pytest.mark.parametrize("algo", ["nft", "flow_grpo"])
