@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.servers.buckets import Bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F4
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY, OTHER = "ab" * 32, "cd" * 32
+PATIENCE = 280.0  # seconds, on a machine that is busy with something else
 FULL = Entry(model="m", role="writer", text="ünïcode\n", tokens_in=3, tokens_out=4, usd=0.1, note="n")
 
 
@@ -287,24 +289,35 @@ WORKER = textwrap.dedent(
 )
 
 
-def start(
+@contextmanager
+def started(
     place: Place, tmp_path: Path, log: Path, count: int, delay: float, ahead: float = 0.0
-) -> subprocess.Popen[str]:
-    """A process that asks; `ahead`: by how many seconds its machine's clock is wrong."""
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that asks, and does not outlive its test; `ahead`: by how many seconds its machine's clock is wrong."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER.format(root=str(ROOT)))
     command = [sys.executable, str(script), place.location, str(log), str(count), str(delay)]
     environment = {**os.environ, **(place.bucket.child() if place.bucket is not None else {}), "AHEAD": str(ahead)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_two_processes_on_one_ledger_pay_for_each_request_once(place: Place, tmp_path: Path) -> None:
     log, count = tmp_path / "calls", {"s3": 60, "gs": 20}.get(place.location[:2], 300)
     # Processes on one disk share its clock; those on a bucket may each have a wrong one.
-    both = [start(place, tmp_path, log, count, 0.01, ahead if place.bucket else 0.0) for ahead in (-7200.0, 7200.0)]
-    for process in both:
-        out, error = process.communicate(timeout=90)
-        assert process.returncode == 0 and out == "finished\n", error
+    slow, fast = (-7200.0, 7200.0) if place.bucket else (0.0, 0.0)
+    with (
+        started(place, tmp_path, log, count, 0.01, slow) as one,
+        started(place, tmp_path, log, count, 0.01, fast) as other,
+    ):
+        for process in (one, other):
+            out, error = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0 and out == "finished\n", error
     calls = log.read_text().split()
     assert len(calls) == len(set(calls)) == count
 
@@ -314,16 +327,15 @@ def test_kill_9_loses_only_what_was_in_flight(place: Place, tmp_path: Path) -> N
         pytest.skip("what differs between the two kinds of bucket is tested without killing")
     first, second = tmp_path / "first", tmp_path / "second"
     count, killed_at, delay = (1000, 300, 0.01) if place.bucket is None else (120, 40, 0.1)
-    process = start(place, tmp_path, first, count, delay)
-    deadline = time.monotonic() + 60
-    while (not first.exists() or first.read_text().count("\n") < killed_at) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    with started(place, tmp_path, first, count, delay) as process:
+        deadline = time.monotonic() + PATIENCE
+        while (not first.exists() or first.read_text().count("\n") < killed_at) and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
     before = first.read_text().split()
     assert killed_at <= len(before) < count
-    rerun = start(place, tmp_path, second, count, 0.0)
-    out, error = rerun.communicate(timeout=90)
+    with started(place, tmp_path, second, count, 0.0) as rerun:
+        out, error = rerun.communicate(timeout=PATIENCE)
     assert out == "finished\n", error
     repeated = set(before) & set(second.read_text().split())
     assert len(before) == len(set(before)) and len(second.read_text().split()) <= count - len(before) + len(repeated)

@@ -93,6 +93,13 @@ def test_a_file_is_read_block_by_block_from_anywhere(bucket: Bucket, monkeypatch
     assert paths.read_range(uri, 450_000, 10) == b"" and paths.read_range(uri, 5, 0) == b""
 
 
+def test_a_range_behind_the_end_is_empty_where_the_store_refuses_it(bucket: Bucket) -> None:  # noqa: F811
+    uri = f"{bucket.location}/cut.tar"
+    paths.write_atomic(uri, b"12345")
+    bucket.proxy.fault = lambda seen: 416 if seen.method == "GET" else None  # as the real stores do
+    assert paths.read_range(uri, 5, 10) == b"", "a tar that was cut is damage, not a store that fails"
+
+
 def test_a_file_that_changes_or_vanishes_while_it_is_read_is_an_error(
     bucket: Bucket,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
