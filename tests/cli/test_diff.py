@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from schemas.errors import DamageError, InputError
 from shards import diff as comparing
 from shards.diff import Change, compare, spread_out
 from tests.pipelines.conftest import ROOT, SETTINGS
+from tests.servers.commands import plumbline
 
 Make = Callable[..., Path]
 
@@ -187,10 +187,7 @@ def test_bad_folders_are_one_line(plain: Path, tmp_path: Path) -> None:
     shutil.copy(plain / "run.json", begun)
     with pytest.raises(InputError, match="no shard is finished yet"):
         compare(str(plain), str(begun))
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "diff", str(plain), str(tmp_path / "nowhere")],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    done = plumbline("diff", str(plain), str(tmp_path / "nowhere"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("plumbline: ") and done.stderr.count("\n") == 1
 

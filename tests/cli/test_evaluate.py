@@ -12,6 +12,7 @@ import pytest
 
 from cli.evaluate import run
 from evaluation.omnicontext import omnicontext
+from tests.servers import commands
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -19,8 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def plumbline(tmp_path: Path) -> Run:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "cli.main", "evaluate", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2])
+        return commands.plumbline("evaluate", *arguments)
 
     return call
 

@@ -7,8 +7,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +27,7 @@ from shards.reader import read_samples
 from shards.verify import verify
 from tests.report import conftest
 from tests.report.conftest import write_edits, write_realign
+from tests.servers.commands import plumbline
 
 DATASETS = ["realign", "firm-edit", "firm-gen"]
 
@@ -280,10 +279,9 @@ def test_a_folder_that_is_no_output_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_says_what_it_wrote_and_fails_in_one_line(tmp_path: Path) -> None:
     folder = write_edits(tmp_path / "out")
-    command = [sys.executable, "-m", "cli.main", "report"]
-    good = subprocess.run([*command, str(folder), "--samples", "5"], capture_output=True, text=True)
+    good = plumbline("report", str(folder), "--samples", "5")
     assert good.returncode == 0 and "5 of 13 entries" in good.stdout
-    bad = subprocess.run([*command, str(tmp_path / "nothing")], capture_output=True, text=True)
+    bad = plumbline("report", str(tmp_path / "nothing"))
     assert bad.returncode == 2 and bad.stderr.count("\n") == 1
 
 

@@ -20,7 +20,8 @@ def plumbline(*words: str) -> subprocess.CompletedProcess[str]:
 
     Whatever the command line does not turn into a line and an exit code is raised.
     """
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    code = 0
     before = os.getcwd()
     os.chdir(ROOT)
     try:
@@ -34,4 +35,5 @@ def plumbline(*words: str) -> subprocess.CompletedProcess[str]:
         code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     finally:
         os.chdir(before)
-    return subprocess.CompletedProcess(list(words), code, out.getvalue(), err.getvalue())
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(list(words), code, *said)

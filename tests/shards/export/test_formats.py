@@ -19,6 +19,7 @@ from shards.export.formats import HOLDS, export
 from shards.export.options import Options
 from shards.manifest import write_manifest, write_run
 from shards.names import names_of
+from tests.servers.commands import plumbline
 from tests.shards.export import outputs
 from tests.shards.made import jpeg
 
@@ -192,16 +193,13 @@ def test_what_a_killed_export_left_is_swept(made: dict[str, Path], tmp_path: Pat
 
 
 def test_the_command_line_says_one_line(made: dict[str, Path], tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "cli.main", "export", *arguments], capture_output=True, text=True)
-
-    done = run(str(made["firm-edit"]), "--format", "editrl", "--out", str(tmp_path / "x"))
+    done = plumbline("export", str(made["firm-edit"]), "--format", "editrl", "--out", str(tmp_path / "x"))
     assert done.returncode == 0
     assert done.stdout == (
         f"{tmp_path}/x: 24 samples = 6 written + 18 left out (12 rewritten, 6 same_pair); "
         "rows: train_metadata.jsonl 6\n"
     )
-    refused = run(str(made["firm-edit"]), "--format", "bagel", "--out", str(tmp_path / "y"))
+    refused = plumbline("export", str(made["firm-edit"]), "--format", "bagel", "--out", str(tmp_path / "y"))
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
 
