@@ -2,8 +2,13 @@
 
 One sequence, `[references][prompt][IC-CoT][noisy image]`, and in every block two experts with weights of their own, one
 for understanding (references and text) and one for generation (the noisy image), that share the attention (BAGEL, arXiv
-2505.14683, section 2). Text is causal, references see each other, image tokens see everything, and nothing sees image
-tokens: so keys and values of the context are computed once and serve every step of the flow, and each rollout.
+2505.14683, section 2). The IC-CoT is causal, references and prompt see each other, image tokens see everything, and
+nothing sees image tokens: so keys and values of the context are computed once and serve every step of the flow, and
+each rollout.
+
+What is to be repeated is pointed at, which takes far fewer steps than to learn it by heart: a word may be copied from
+the prompt (arXiv 1704.04368), and a patch from the same place of a reference, which image tokens see beside the noisy
+one (as InstructPix2Pix does by channels, arXiv 2211.09800).
 
 Images are pixels in [-1, 1], patch by patch. The network predicts the clean image, from which the velocity follows:
 `v = (x_t - x̂_0) / t`. A patch holds more numbers than a token is wide, so noise would not fit through one, while
@@ -24,6 +29,7 @@ from torch import Tensor, nn
 
 from schemas.errors import InputError
 from training.backbone import Context, Policy, Prompt
+from training.backbones.toy_layers import Block, initialised, patches, rotations, time_features, trust
 from training.backbones.words import END, PAD, UNKNOWN, Words
 
 _LEAST_TIME = 0.1
@@ -111,7 +117,7 @@ class ToyBackbone(nn.Module):
         self.copy_from, self.copy_to = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         self.copies = nn.Linear(width, 1)
         self.image_out = nn.Linear(width, 3 * config.patch**2)
-        self.apply(_initialised)
+        self.apply(initialised)
         nn.init.zeros_(self.image_out.weight)
 
     # -- the interface (training.backbone) --------------------------------------------------------------------------
@@ -133,8 +139,8 @@ class ToyBackbone(nn.Module):
         """See `training.backbone`."""
         read: _Read = context.state
         config = self.config
-        seen = x * _trust(t)[:, None, None, None]
-        tokens = self.image_in(_patches(seen, config.patch)) + self.image_place + self.time(_time_features(t))[:, None]
+        seen = x * trust(t)[:, None, None, None]
+        tokens = self.image_in(patches(seen, config.patch)) + self.image_place + self.time(time_features(t))[:, None]
         tokens = tokens + self.image_beside(read.beside.transpose(1, 2).flatten(2))
         drawn = torch.ones(len(x), tokens.shape[1], dtype=torch.bool, device=x.device)
         sees = torch.cat([read.there, drawn], 1)[:, None, None, :]
@@ -143,8 +149,8 @@ class ToyBackbone(nn.Module):
         tokens = self.image_norm(tokens)
         absent = F.pad(~read.shown, (1, 0))[:, None]
         share = self.image_copies(tokens).masked_fill(absent, float("-inf")).softmax(-1)[..., None]
-        drawn_ = torch.cat([self.image_out(tokens)[:, :, None], read.beside.transpose(1, 2)], 2)
-        clean = F.fold((share * drawn_).sum(2).transpose(1, 2), config.side, config.patch, stride=config.patch)
+        choices = torch.cat([self.image_out(tokens)[:, :, None], read.beside.transpose(1, 2)], 2)
+        clean = F.fold((share * choices).sum(2).transpose(1, 2), config.side, config.patch, stride=config.patch)
         return (x - clean) / t.clamp(min=_LEAST_TIME)[:, None, None, None]
 
     @torch.no_grad()
@@ -170,7 +176,7 @@ class ToyBackbone(nn.Module):
             token = self._embedded(text[:, -_BEFORE - 1 :])[:, -1:]
             for number, block in enumerate(self._each):
                 token, read.keys[number] = block.read(
-                    token, sees, _rotations(at[:, None], block.heads_width), read.keys[number]
+                    token, sees, rotations(at[:, None], block.heads_width), read.keys[number]
                 )
             last, at = token, at + 1
         return [self.words.text(row) for row in torch.stack(said, 1).tolist()] if said else ["" for _ in prompts]
@@ -235,7 +241,7 @@ class ToyBackbone(nn.Module):
         tokens = torch.zeros(len(prompts), most, each, width, device=self.device)
         if bool(present.any()):
             pixels = self._pixels([image for prompt in prompts for image in prompt.images])
-            tokens[present] = self.reference_in(_patches(pixels, self.config.reference_patch)) + self.reference_place
+            tokens[present] = self.reference_in(patches(pixels, self.config.reference_patch)) + self.reference_place
         tokens = tokens + self.reference_number[:most]
         return tokens.flatten(1, 2), present.repeat_interleave(each, 1)
 
@@ -247,7 +253,7 @@ class ToyBackbone(nn.Module):
         drawn = (config.side // config.patch) ** 2
         found = torch.zeros(len(prompts), config.references, drawn, 3 * config.patch**2, device=self.device)
         if bool(there.any()):
-            found[there] = _patches(self._pixels([one for prompt in prompts for one in prompt.images]), config.patch)
+            found[there] = patches(self._pixels([one for prompt in prompts for one in prompt.images]), config.patch)
         return found, there
 
     def _embedded(self, text: Tensor) -> Tensor:
@@ -294,59 +300,9 @@ class ToyBackbone(nn.Module):
         tokens = torch.cat([shown, self._embedded(text)], 1)
         keys = []
         for block in self._each:
-            tokens, own = block.read(tokens, sees, _rotations(at, block.heads_width))
+            tokens, own = block.read(tokens, sees, rotations(at, block.heads_width))
             keys.append(own)
         return tokens[:, shown.shape[1] :], _Read(keys, there, *self._beside(prompts))
-
-
-class Expert(nn.Module):
-    """Norms, attention's projections and the feed-forward of one expert."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.before, self.between = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def finished(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The rest of the block after attention [B, heads, T, width / heads]."""
-        x = x + self.out(attended.transpose(1, 2).flatten(2))
-        added: Tensor = self.down(F.gelu(self.up(self.between(x))))
-        return x + added
-
-
-class Block(nn.Module):
-    """Two experts and one attention."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.understand, self.generate = Expert(width), Expert(width)
-        self.heads, self.heads_width = heads, width // heads
-
-    def read(
-        self, x: Tensor, sees: Tensor, rotations: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """References and text, after the keys and values `before`; also gives all keys and values."""
-        q, k, v = self._projected(self.understand, x)
-        q, k = _rotated(q, rotations), _rotated(k, rotations)
-        if before is not None:
-            k, v = torch.cat([before[0], k], 2), torch.cat([before[1], v], 2)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=sees)
-        return self.understand.finished(x, attended), (k, v)
-
-    def draw(self, x: Tensor, context: tuple[Tensor, Tensor], sees: Tensor) -> Tensor:
-        """Image tokens, which see the context and each other."""
-        q, k, v = self._projected(self.generate, x)
-        k, v = torch.cat([context[0], k], 2), torch.cat([context[1], v], 2)
-        return self.generate.finished(x, F.scaled_dot_product_attention(q, k, v, attn_mask=sees))
-
-    def _projected(self, expert: Expert, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, count, width = x.shape
-        q, k, v = (
-            expert.qkv(expert.before(x)).view(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        return q, k, v
 
 
 def _refuse_impossible(config: ToyConfig) -> None:
@@ -357,18 +313,6 @@ def _refuse_impossible(config: ToyConfig) -> None:
         raise InputError(f"backbone.heads: {config.heads} heads of even width do not fit a width of {config.width}")
     if config.longest <= config.reasoning:
         raise InputError(f"backbone.longest: {config.longest} leaves no room beside a reasoning of {config.reasoning}")
-
-
-def _initialised(module: nn.Module) -> None:
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-
-
-def _patches(x: Tensor, side: int) -> Tensor:
-    """[B, 3, H, W] as [B, tokens, 3 side²]."""
-    return F.unfold(x, side, stride=side).transpose(1, 2)
 
 
 def _resized(image: Tensor, side: int) -> Tensor:
@@ -383,34 +327,6 @@ def _padded(rows: Sequence[Sequence[int]], *, left: bool, least: int) -> Tensor:
         if row:
             out[number, slice(longest - len(row), None) if left else slice(0, len(row))] = torch.tensor(row)
     return out
-
-
-def _trust(t: Tensor) -> Tensor:
-    """What x_t is multiplied by: the linear estimate of x_0 from it, (1 - t) / ((1 - t)² + t²), for x_0 of variance 1.
-
-    Near t = 1 it is nothing but noise, which a small network does not learn to ignore (arXiv 2206.00364, section 5).
-    """
-    return (1 - t) / ((1 - t).square() + t.square())
-
-
-def _time_features(t: Tensor) -> Tensor:
-    """[B, 64] sines and cosines of a time in [0, 1]."""
-    rates = torch.exp(torch.arange(32, device=t.device) * (-math.log(1000) / 32))
-    angles = 1000 * t[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], -1)
-
-
-def _rotations(at: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary positions (arXiv 2104.09864), each [B, 1, T, width / 2]."""
-    rates = 100 ** (-torch.arange(0, width, 2, device=at.device) / width)
-    angles = at[:, None, :, None] * rates
-    return angles.cos(), angles.sin()
-
-
-def _rotated(x: Tensor, rotations: tuple[Tensor, Tensor]) -> Tensor:
-    cos, sin = rotations
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 def _sampled(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
