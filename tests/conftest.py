@@ -9,6 +9,11 @@ import pytest
 from hypothesis import settings
 
 from annotators import events
+from tests.servers.buckets import bucket, gs, gs_proxy, s3, s3_proxy
+from tests.servers.fixtures import practice_process, practice_server
+
+# One emulator of each store and one practice server for all rooms of a worker.
+__all__ = ["bucket", "gs", "gs_proxy", "practice_process", "practice_server", "s3", "s3_proxy"]
 
 # Machines differ and are shared: no test fails for taking long.
 settings.register_profile("plumbline", deadline=None)

@@ -24,7 +24,7 @@ from annotators.interface import Models, RawAnswer
 from annotators.ledger import Claim, Entry, Ledger, open_ledger
 from schemas.errors import InputError
 from storage import paths
-from tests.servers.buckets import Bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY, OTHER = "ab" * 32, "cd" * 32

@@ -31,7 +31,7 @@ from annotators.object_ledger import ObjectLedger
 from schemas.errors import InputError
 from storage import paths
 from storage.objects import open_objects
-from tests.servers.buckets import Bucket, bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket
 
 _PLACES = itertools.count()
 
@@ -236,7 +236,7 @@ def test_a_merge_that_dies_between_writing_and_deleting_counts_nothing_twice(mem
     books.close()
 
 
-def test_compactors_at_the_same_time_do_not_fight(bucket: Bucket) -> None:  # noqa: F811
+def test_compactors_at_the_same_time_do_not_fight(bucket: Bucket) -> None:
     for i in range(4):
         ledger = ObjectLedger(bucket.location)
         put(ledger, *range(i * 5, i * 5 + 5))
@@ -260,7 +260,7 @@ def test_compactors_at_the_same_time_do_not_fight(bucket: Bucket) -> None:  # no
     assert len(names) == 2 and names[1].startswith("segments/"), names
 
 
-def test_a_compactor_gives_way_to_one_at_work(s3: Bucket) -> None:  # noqa: F811
+def test_a_compactor_gives_way_to_one_at_work(s3: Bucket) -> None:
     one, two = ObjectLedger(s3.location), ObjectLedger(s3.location)
     put(one, *range(3))
 
@@ -367,7 +367,7 @@ def test_the_claim_of_a_silent_machine_is_taken_over(memory: str, monkeypatch: A
         ledger.close()
 
 
-def test_what_a_dead_process_left_is_found_and_taken_in(s3: Bucket, dead_pid: int) -> None:  # noqa: F811
+def test_what_a_dead_process_left_is_found_and_taken_in(s3: Bucket, dead_pid: int) -> None:
     ledger = ObjectLedger(s3.location)
     put(ledger, *range(8))
     ledger.wait(ledger.presence.beat(ledger.loose.counts))
@@ -384,7 +384,7 @@ def test_what_a_dead_process_left_is_found_and_taken_in(s3: Bucket, dead_pid: in
     books.close()
 
 
-def test_stats_and_prune_never_list_objects_by_key(bucket: Bucket) -> None:  # noqa: F811
+def test_stats_and_prune_never_list_objects_by_key(bucket: Bucket) -> None:
     done, at_work = ObjectLedger(bucket.location), ObjectLedger(bucket.location)
     put(done, *range(20))
     done.close()
@@ -405,7 +405,7 @@ def test_stats_and_prune_never_list_objects_by_key(bucket: Bucket) -> None:  # n
     assert bucket.proxy.listings() and not [p for p in bucket.proxy.listings() if "answers" in p or p.endswith("one/")]
 
 
-def test_an_answer_costs_three_requests_and_a_look_at_what_is_there_one_or_none(bucket: Bucket) -> None:  # noqa: F811
+def test_an_answer_costs_three_requests_and_a_look_at_what_is_there_one_or_none(bucket: Bucket) -> None:
     ledger = ObjectLedger(bucket.location)
     seen = bucket.proxy.seen
 
@@ -429,7 +429,7 @@ def test_an_answer_costs_three_requests_and_a_look_at_what_is_there_one_or_none(
     again.close()
 
 
-def test_a_tenth_of_all_requests_may_fail(bucket: Bucket) -> None:  # noqa: F811
+def test_a_tenth_of_all_requests_may_fail(bucket: Bucket) -> None:
     rng = random.Random(7)
     bucket.proxy.fault = lambda seen: rng.choice([500, 503, 429, "reset", "unheard"]) if rng.random() < 0.1 else None
 
@@ -458,7 +458,7 @@ def test_a_tenth_of_all_requests_may_fail(bucket: Bucket) -> None:  # noqa: F811
 
 def test_a_store_that_goes_away_stops_the_run_with_exit_3(
     fakes: Any,
-    s3: Bucket,  # noqa: F811
+    s3: Bucket,
     monkeypatch: Any,
     caplog: Any,
 ) -> None:
@@ -479,13 +479,13 @@ def test_a_store_that_goes_away_stops_the_run_with_exit_3(
 
 
 @pytest.mark.parametrize(("status", "said"), [(403, "no permission"), (503, "tried 4 times")])
-def test_a_bucket_that_cannot_be_used_is_one_line(bucket: Bucket, status: int, said: str) -> None:  # noqa: F811
+def test_a_bucket_that_cannot_be_used_is_one_line(bucket: Bucket, status: int, said: str) -> None:
     bucket.proxy.fault = lambda seen: status
     with pytest.raises(InputError, match=rf"^ledger: {bucket.location}.*{said}[^\n]*$"):
         open_ledger(bucket.location)
 
 
-def test_an_address_that_refuses_connections_is_one_line(bucket: Bucket, monkeypatch: Any) -> None:  # noqa: F811
+def test_an_address_that_refuses_connections_is_one_line(bucket: Bucket, monkeypatch: Any) -> None:
     nobody = "http://127.0.0.1:9"
     monkeypatch.setenv("AWS_ENDPOINT_URL", nobody)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", nobody)
@@ -493,13 +493,13 @@ def test_an_address_that_refuses_connections_is_one_line(bucket: Bucket, monkeyp
         open_ledger(bucket.location)
 
 
-def test_a_bucket_that_is_not_there_is_one_line(bucket: Bucket) -> None:  # noqa: F811
+def test_a_bucket_that_is_not_there_is_one_line(bucket: Bucket) -> None:
     scheme = bucket.location.partition("://")[0]
     with pytest.raises(InputError, match=r"^ledger: .*there is no bucket no-such-bucket[^\n]*$"):
         open_ledger(f"{scheme}://no-such-bucket/ledger")
 
 
-def test_a_store_without_conditions_is_used_with_a_warning(gs: Bucket, caplog: Any) -> None:  # noqa: F811
+def test_a_store_without_conditions_is_used_with_a_warning(gs: Bucket, caplog: Any) -> None:
     gs.proxy.generations = False
     try:
         with caplog.at_level(logging.WARNING):
@@ -536,7 +536,7 @@ def test_a_damaged_segment_is_named(memory: str) -> None:
     ledger.close()
 
 
-def test_a_large_segment_is_read_by_ranges_and_then_fetched_whole(s3: Bucket) -> None:  # noqa: F811
+def test_a_large_segment_is_read_by_ranges_and_then_fetched_whole(s3: Bucket) -> None:
     rng = random.Random(1)
     rows = {
         hashlib.sha256(f"{i}".encode()).digest(): packed(Entry(model="m", text=rng.randbytes(1000).hex()), float(i))

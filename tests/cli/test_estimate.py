@@ -22,7 +22,6 @@ from pipelines.estimate import Estimate, Sampled, estimate, evenly, ratio, sprea
 from pipelines.measured import Live, of_run
 from schemas.errors import InputError
 from shards.manifest import read_manifest
-from tests.servers.fixtures import practice_process, practice_server  # noqa: F401
 from tests.servers.running import PracticeServer
 
 PRO = {"input": 1.25, "output": 10}
@@ -62,7 +61,7 @@ def photos(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def cases(practice_process: PracticeServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:  # noqa: F811
+def cases(practice_process: PracticeServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     """Three runs of different tasks, numbers of reasonings, pools, models and protocols."""
     server, root = practice_process, tmp_path_factory.mktemp("estimates")
     pool = photos(root / "pool")
@@ -164,7 +163,7 @@ def test_a_finished_run_tells_one_of_other_tasks_numbers_and_images(cases: dict[
         assert any("another pool" in note for note in notes)
 
 
-def test_samples_that_the_ledger_has_are_free(cases: dict[str, Case], practice_process: PracticeServer) -> None:  # noqa: F811
+def test_samples_that_the_ledger_has_are_free(cases: dict[str, Case], practice_process: PracticeServer) -> None:
     case = cases["edits"]
     before = practice_process.stats()["requests"]
     again = Live(Sampled(configs.load(case.path), case.path), 20)
@@ -174,7 +173,7 @@ def test_samples_that_the_ledger_has_are_free(cases: dict[str, Case], practice_p
 
 
 def test_what_goes_wrong_lies_within_the_range(
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     cases: dict[str, Case],
     tmp_path: Path,
 ) -> None:
@@ -200,7 +199,7 @@ def test_what_goes_wrong_lies_within_the_range(
 
 
 def test_the_command_asks_nobody_and_needs_no_key(
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     cases: dict[str, Case],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

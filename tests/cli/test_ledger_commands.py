@@ -21,7 +21,6 @@ from annotators.blobs import Blobs
 from annotators.ledger import Claim, Entry, Ledger, open_ledger
 from cli.main import main
 from storage import paths
-from tests.servers.buckets import gs, gs_proxy, s3, s3_proxy  # noqa: F401
 
 DAY = 86400.0
 TEXT = Entry(model="gemini-x", role="writer", text="add ünï\n", tokens_in=1000, tokens_out=200, usd=0.25)
@@ -115,17 +114,23 @@ def test_the_users_own_ledger_is_the_default(run: Run, tmp_path: Path, monkeypat
     assert done.code == 0 and done.out.startswith(str(tmp_path)) and "1 answers" in done.out
 
 
+TWO_FILTERS = (["--model", "gemini-x", "--older-than", "2w"], {"old"})
+PRUNED: list[tuple[list[str], set[str]]] = [
+    (["--older-than", "30d"], {"old"}),
+    (["--older-than", "60d"], set()),
+    (["--model", "gemini-x"], {"old", "refused"}),
+    (["--refusals"], {"refused"}),
+    TWO_FILTERS,
+    (["--refusals", "--model", "qwen-y"], set()),
+    (["--yes"], {"old", "refused", "other", "painted"}),
+]
+
+
+# A ledger is pruned by one code on a disk and by another in a bucket, which is the same for both stores.
 @pytest.mark.parametrize(
-    ("words", "gone"),
-    [
-        (["--older-than", "30d"], {"old"}),
-        (["--older-than", "60d"], set()),
-        (["--model", "gemini-x"], {"old", "refused"}),
-        (["--refusals"], {"refused"}),
-        (["--model", "gemini-x", "--older-than", "2w"], {"old"}),
-        (["--refusals", "--model", "qwen-y"], set()),
-        (["--yes"], {"old", "refused", "other", "painted"}),
-    ],
+    ("location", "words", "gone"),
+    [*((place, *one) for place in ("disk", "s3") for one in PRUNED), ("gs", *TWO_FILTERS)],
+    indirect=["location"],
 )
 def test_prune_removes_what_meets_every_filter(ledger: str, run: Run, words: list[str], gone: set[str]) -> None:
     everything = {"old", "refused", "other", "painted"}
@@ -249,7 +254,7 @@ def test_bad_words_are_one_line(run: Run, words: list[str], said: str) -> None:
     assert done.code == 2 and said in done.error and done.error.count("\n") == 1, done.error
 
 
-def test_a_store_that_goes_away_meanwhile_is_exit_3(s3: Any, run: Run, monkeypatch: Any) -> None:  # noqa: F811
+def test_a_store_that_goes_away_meanwhile_is_exit_3(s3: Any, run: Run, monkeypatch: Any) -> None:
     fill(open_ledger(s3.location), {"a": TEXT})
     monkeypatch.setattr("storage.objects.LONGEST_PAUSE", 0.01)
     s3.proxy.fault = lambda seen: 503 if seen.prefix is not None and "runs/" in seen.prefix else None

@@ -32,7 +32,7 @@ from pipelines.service import Service, is_service, service_of
 from schemas.errors import InputError
 from storage import paths
 from tests.pipelines.conftest import ROOT
-from tests.servers.buckets import Proxy, gs_proxy  # noqa: F401
+from tests.servers.buckets import Proxy
 from tests.servers.dataflow import Job, described, options_of, without_credentials
 
 pytestmark = pytest.mark.cloud
@@ -150,7 +150,7 @@ def test_a_worker_makes_as_many_shards_at_once_as_fill_its_calls_and_one_more() 
 
 
 @pytest.fixture(scope="module")
-def bucket(gs_proxy: Proxy) -> Iterator[str]:  # noqa: F811
+def bucket(gs_proxy: Proxy) -> Iterator[str]:
     """A bucket's name, and an environment with keys that no job may know."""
     keys = dict.fromkeys(("GEMINI_API_KEY", "OPENAI_API_KEY", "PRACTICE_KEY"), KEY)
     environment = {"STORAGE_EMULATOR_HOST": gs_proxy.address, "NO_GCE_CHECK": "true", **keys}

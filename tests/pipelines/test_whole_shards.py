@@ -30,7 +30,6 @@ from schemas.usage import Usage
 from shards.manifest import read_manifest
 from shards.verify import verify
 from tests.pipelines.conftest import ROOT, SETTINGS, digests
-from tests.servers.fixtures import practice_process, practice_server  # noqa: F401
 from tests.servers.running import PracticeServer
 
 HERE = ["--runner=FnApiRunner"]
@@ -139,7 +138,7 @@ def of_models(server: PracticeServer, *more: str, in_flight: int = 4) -> list[st
 
 def test_the_processes_of_a_fleet_cannot_spend_more_than_the_budget(
     submitted: Made,
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -169,7 +168,7 @@ def test_a_process_that_comes_later_has_its_part_of_what_is_left(tmp_path: Path)
 
 def test_ctrl_c_stops_the_workers_in_order_and_the_same_command_goes_on(
     submitted: Made,
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"

@@ -22,7 +22,7 @@ from schemas.errors import InputError
 from schemas.plan import Stress
 from schemas.references import Kind, Reference
 from storage import paths
-from tests.servers.buckets import Bucket, bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_only_blurred_references_change_their_pixels(folder: Path) -> None:
 
 
 def test_a_raw_pool_on_a_bucket_is_indexed_once_for_as_long_as_it_stays_the_same(
-    bucket: Bucket,  # noqa: F811
+    bucket: Bucket,
     tmp_path: Path,
 ) -> None:
     raw = f"{bucket.location}/raw"

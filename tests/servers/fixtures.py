@@ -1,4 +1,4 @@
-"""`practice_server`: one process for all tests of a worker, as new before each. Import both names in a conftest."""
+"""`practice_server`: one process for all tests of a worker, as new before each; tests/conftest.py has both names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from schemas.errors import DamageError, InputError
 from shards.loading import Loader, ReaderDataset
 from shards.reader import Reader
 from storage import paths
-from tests.servers.buckets import Bucket, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket
 from tests.shards.test_reader import TOTAL, write_split
 
 
@@ -162,7 +162,7 @@ def test_torchdata_resumes_it(out: str, workers: int) -> None:
     assert found + [key for batch in again for key in batch] == sequence(out, seed=7)
 
 
-def test_a_bucket_is_read_by_workers_and_by_threads(out: str, s3: Bucket) -> None:  # noqa: F811
+def test_a_bucket_is_read_by_workers_and_by_threads(out: str, s3: Bucket) -> None:
     there = f"s3://{s3.name}/out"
     for name in paths.list_files(out):
         paths.copy_atomic(paths.join(out, name), paths.join(there, name))

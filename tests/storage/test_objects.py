@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import InputError
 from storage.objects import Objects, StoreError, open_objects
-from tests.servers.buckets import Bucket, bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket
 
 _NUMBERS = itertools.count()
 
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_listed_and_deleted(store: Objects) -> None:
     assert store.wait(store.listing("")) == []
 
 
-def test_many_are_deleted_with_few_requests(bucket: Bucket) -> None:  # noqa: F811
+def test_many_are_deleted_with_few_requests(bucket: Bucket) -> None:
     store = open_objects(bucket.location)
     names = [f"many/{i:03d}" for i in range(150)]
 
@@ -90,7 +90,7 @@ def test_a_file_is_uploaded_whole(store: Objects, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [503, "reset"])
-def test_what_passes_by_itself_is_tried_again(bucket: Bucket, kind: int | str) -> None:  # noqa: F811
+def test_what_passes_by_itself_is_tried_again(bucket: Bucket, kind: int | str) -> None:
     counter = itertools.count()
     bucket.proxy.fault = lambda seen: kind if next(counter) % 2 == 0 else None
     store = open_objects(bucket.location)
@@ -104,7 +104,7 @@ def test_what_passes_by_itself_is_tried_again(bucket: Bucket, kind: int | str) -
     store.wait(store.close())
 
 
-def test_a_create_whose_answer_was_lost_is_ours(bucket: Bucket) -> None:  # noqa: F811
+def test_a_create_whose_answer_was_lost_is_ours(bucket: Bucket) -> None:
     counter = itertools.count()
     bucket.proxy.fault = lambda seen: "unheard" if next(counter) == 0 else None
     store = open_objects(bucket.location)
@@ -114,7 +114,7 @@ def test_a_create_whose_answer_was_lost_is_ours(bucket: Bucket) -> None:  # noqa
 
 
 def test_a_store_that_stays_away_is_an_error_after_a_bounded_number_of_attempts(
-    bucket: Bucket,  # noqa: F811
+    bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("storage.objects.LONGEST_PAUSE", 0.01)
@@ -126,7 +126,7 @@ def test_a_store_that_stays_away_is_an_error_after_a_bounded_number_of_attempts(
     store.wait(store.close())
 
 
-def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:  # noqa: F811
+def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:
     scheme = bucket.location.partition("://")[0]
     store = open_objects(f"{scheme}://no-such-bucket/x")
     for attempt in (store.listing(""), store.write("a", b"1")):
@@ -135,7 +135,7 @@ def test_a_bucket_that_is_not_there_is_named(bucket: Bucket) -> None:  # noqa: F
     store.wait(store.close())
 
 
-def test_no_permission_is_said_at_once(bucket: Bucket) -> None:  # noqa: F811
+def test_no_permission_is_said_at_once(bucket: Bucket) -> None:
     bucket.proxy.fault = lambda seen: 403
     store = open_objects(bucket.location)
     with pytest.raises(StoreError, match="no permission"):
@@ -144,7 +144,7 @@ def test_no_permission_is_said_at_once(bucket: Bucket) -> None:  # noqa: F811
     store.wait(store.close())
 
 
-def test_a_store_without_conditions_is_found_out(gs: Bucket) -> None:  # noqa: F811
+def test_a_store_without_conditions_is_found_out(gs: Bucket) -> None:
     gs.proxy.generations = False
     try:
         store = open_objects(gs.location)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from storage import paths
-from tests.servers.buckets import Bucket, gs, gs_proxy, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket
 
 
 @pytest.fixture(params=["local", "memory", "s3", "gs"])

@@ -18,7 +18,7 @@ from schemas.references import ImageRef
 from storage import objects, objects_gcs, objects_s3, paths, remote
 from storage.objects import StoreError
 from storage.references import image_bytes
-from tests.servers.buckets import Bucket, Seen, bucket, denied, expired, gs, gs_proxy, s3, s3_proxy  # noqa: F401
+from tests.servers.buckets import Bucket, Seen, denied, expired
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_large_file_goes_in_parts_and_appears_whole(bucket: Bucket, small_parts: None) -> None:  # noqa: F811
+def test_a_large_file_goes_in_parts_and_appears_whole(bucket: Bucket, small_parts: None) -> None:
     data = os.urandom(12 << 20)
     uri = f"{bucket.location}/big.tar"
     count = itertools.count()
@@ -56,7 +56,7 @@ def test_a_large_file_goes_in_parts_and_appears_whole(bucket: Bucket, small_part
         assert file.read() == data
 
 
-def test_parts_that_cannot_be_sent_leave_nothing(s3: Bucket, small_parts: None) -> None:  # noqa: F811
+def test_parts_that_cannot_be_sent_leave_nothing(s3: Bucket, small_parts: None) -> None:
     s3.proxy.fault = lambda seen: denied(seen) if seen.query.get("partNumber") == ["2"] else None
     with pytest.raises(StoreError, match="no permission"), paths.open_atomic(f"{s3.location}/big.tar") as file:
         file.write(bytes(12 << 20))
@@ -64,21 +64,21 @@ def test_parts_that_cannot_be_sent_leave_nothing(s3: Bucket, small_parts: None) 
     assert any(seen.method == "DELETE" and "uploadId" in seen.query for seen in s3.proxy.seen), "taken back"
 
 
-def test_a_block_that_raises_uploads_nothing(bucket: Bucket) -> None:  # noqa: F811
+def test_a_block_that_raises_uploads_nothing(bucket: Bucket) -> None:
     with pytest.raises(KeyError), paths.open_atomic(f"{bucket.location}/x") as file:
         file.write(b"half")
         raise KeyError
     assert not any(seen.method in ("PUT", "POST") for seen in bucket.proxy.seen)
 
 
-def test_a_full_disk_names_the_folder_of_the_spool(bucket: Bucket) -> None:  # noqa: F811
+def test_a_full_disk_names_the_folder_of_the_spool(bucket: Bucket) -> None:
     with pytest.raises(OSError) as told, files_of_at_most(1 << 16), paths.open_atomic(f"{bucket.location}/x") as file:
         file.write(bytes(1 << 20))
     assert told.value.errno in (errno.ENOSPC, errno.EFBIG) and os.path.isdir(str(told.value.filename))
     assert paths.list_files(bucket.location) == []
 
 
-def test_a_file_is_read_block_by_block_from_anywhere(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_file_is_read_block_by_block_from_anywhere(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "BLOCK", 100_000)
     data, uri = os.urandom(450_000), f"{bucket.location}/f"
     paths.write_atomic(uri, data)
@@ -93,7 +93,7 @@ def test_a_file_is_read_block_by_block_from_anywhere(bucket: Bucket, monkeypatch
     assert paths.read_range(uri, 450_000, 10) == b"" and paths.read_range(uri, 5, 0) == b""
 
 
-def test_a_range_behind_the_end_is_empty_where_the_store_refuses_it(bucket: Bucket) -> None:  # noqa: F811
+def test_a_range_behind_the_end_is_empty_where_the_store_refuses_it(bucket: Bucket) -> None:
     uri = f"{bucket.location}/cut.tar"
     paths.write_atomic(uri, b"12345")
     bucket.proxy.fault = lambda seen: 416 if seen.method == "GET" else None  # as the real stores do
@@ -101,7 +101,7 @@ def test_a_range_behind_the_end_is_empty_where_the_store_refuses_it(bucket: Buck
 
 
 def test_a_file_that_changes_or_vanishes_while_it_is_read_is_an_error(
-    bucket: Bucket,  # noqa: F811
+    bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(remote, "BLOCK", 1000)
@@ -119,7 +119,7 @@ def test_a_file_that_changes_or_vanishes_while_it_is_read_is_an_error(
             file.read(10)
 
 
-def test_a_long_list_is_asked_for_folder_by_folder(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_long_list_is_asked_for_folder_by_folder(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     names = sorted([f"{kind}/{i:02d}.jpg" for kind in ("characters", "objects") for i in range(7)] + ["pool.jsonl"])
     paths.side_by_side(lambda name: paths.write_atomic(f"{bucket.location}/{name}", b"x"), names, bucket.location)
     assert paths.list_files(bucket.location) == names and len(bucket.proxy.listings()) == 1
@@ -131,7 +131,7 @@ def test_a_long_list_is_asked_for_folder_by_folder(bucket: Bucket, monkeypatch: 
     assert len(by_folder) >= 2
 
 
-def test_nothing_is_remembered_of_what_was_not_there(bucket: Bucket) -> None:  # noqa: F811
+def test_nothing_is_remembered_of_what_was_not_there(bucket: Bucket) -> None:
     uri = f"{bucket.location}/late/x"
     assert not paths.exists(uri) and paths.list_files(f"{bucket.location}/late") == []
     scheme = bucket.location.partition("://")[0]
@@ -151,7 +151,7 @@ def test_nothing_is_remembered_of_what_was_not_there(bucket: Bucket) -> None:  #
     ids=["denied", "expired", "away"],
 )
 def test_a_store_that_refuses_is_one_line_and_no_missing_file(
-    bucket: Bucket,  # noqa: F811
+    bucket: Bucket,
     monkeypatch: pytest.MonkeyPatch,
     fault: Callable[[Seen], object],
     line: str,
@@ -178,13 +178,13 @@ def test_a_store_that_refuses_is_one_line_and_no_missing_file(
         assert str(told.value).startswith(bucket.location)
 
 
-def test_an_image_that_is_gone_is_missing_and_one_in_no_bucket_is_no_image(bucket: Bucket) -> None:  # noqa: F811
+def test_an_image_that_is_gone_is_missing_and_one_in_no_bucket_is_no_image(bucket: Bucket) -> None:
     image = ImageRef(uri=f"{bucket.location}/x.png", sha256="0" * 64, width=64, height=64, media_type="image/png")
     with pytest.raises(ImageError, match="missing"):
         image_bytes(image)
 
 
-def test_ages_are_told_by_the_stores_clock(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_ages_are_told_by_the_stores_clock(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "time", SimpleNamespace(time=lambda: time.time() + 3 * 86400))
     uri = f"{bucket.location}/x"
     paths.write_atomic(uri, b"1")
