@@ -19,7 +19,7 @@ from schemas.errors import InputError, StoppedError
 from schemas.usage import Usage
 from shards.manifest import read_manifest
 from shards.verify import verify
-from tests.servers.fixtures import practice_process, practice_server  # noqa: F401
+from tests.servers.commands import plumbline
 from tests.servers.running import PracticeServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +32,7 @@ Words = Callable[..., list[str]]
 
 
 @pytest.fixture
-def words(practice_server: PracticeServer, tmp_path: Path) -> Words:  # noqa: F811
+def words(practice_server: PracticeServer, tmp_path: Path) -> Words:
     """The settings of a run on the practice server, with a ledger of its own, and further settings after them."""
 
     def settings(*more: str, ledger: str = "ledger") -> list[str]:
@@ -67,7 +67,7 @@ def digests(out: Path) -> dict[str, str]:
 
 
 def test_calls_are_counted_over_attempts_and_a_raised_budget_goes_on(
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     words: Words,
     tmp_path: Path,
 ) -> None:
@@ -92,7 +92,7 @@ def test_calls_are_counted_over_attempts_and_a_raised_budget_goes_on(
     assert practice_server.stats()["requests"] == before and not spent(str(tmp_path / "again"))
 
 
-def test_dollars_are_counted_over_attempts(practice_server: PracticeServer, words: Words, tmp_path: Path) -> None:  # noqa: F811
+def test_dollars_are_counted_over_attempts(practice_server: PracticeServer, words: Words, tmp_path: Path) -> None:
     out, dearest = tmp_path / "out", 0.025
     for budget in (0.12, 0.12, 0.24):
         line = attempt(out, words(f"budget.usd={budget}"))
@@ -112,7 +112,7 @@ def test_dollars_are_counted_over_attempts(practice_server: PracticeServer, word
 
 
 def test_slices_have_their_parts_and_what_they_paid_is_merged(
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     words: Words,
     tmp_path: Path,
 ) -> None:
@@ -134,21 +134,19 @@ def command(out: Path, settings: list[str], *more: str) -> list[str]:
 
 
 def test_workers_never_spend_more_than_the_whole(
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     words: Words,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    done = subprocess.run(
-        command(out, words("budget.calls=9"), "--workers", "2"), cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = plumbline(*command(out, words("budget.calls=9"), "--workers", "2")[3:])
     assert done.returncode == 3 and "of the 9 calls that all share" in done.stderr, done.stderr
     assert practice_server.stats()["ok"] == paid(out).calls <= 9
     assert len(list((out / ".spent").iterdir())) <= 2
     assert attempt(out, words("budget.calls=12")) and practice_server.stats()["ok"] == paid(out).calls == 12
 
 
-def test_what_a_killed_run_paid_is_known(practice_server: PracticeServer, words: Words, tmp_path: Path) -> None:  # noqa: F811
+def test_what_a_killed_run_paid_is_known(practice_server: PracticeServer, words: Words, tmp_path: Path) -> None:
     out = tmp_path / "out"
     practice_server.configure(latency=0.15)
     process = subprocess.Popen(
@@ -169,7 +167,7 @@ def test_what_a_killed_run_paid_is_known(practice_server: PracticeServer, words:
 
 
 def test_dollars_without_a_price_are_refused_before_anything_is_begun(
-    practice_server: PracticeServer,  # noqa: F811
+    practice_server: PracticeServer,
     words: Words,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
