@@ -94,8 +94,17 @@ def test_less_target_leaves_nothing_of_a_reward_for_words(toy_data: str, sft_run
     assert said[True]["reward"] == said[False]["reward"], "what is logged is the reward itself"
 
 
-@pytest.mark.parametrize("algo", ["nft", "flow_grpo"])
-@pytest.mark.parametrize("policy", ["image", "text", "both"])
+@pytest.mark.parametrize(
+    ("algo", "policy"),
+    [
+        ("nft", "image"),
+        ("nft", "both"),
+        ("flow_grpo", "text"),
+        ("flow_grpo", "both"),
+        pytest.param("nft", "text", marks=pytest.mark.soak),
+        pytest.param("flow_grpo", "image", marks=pytest.mark.soak),
+    ],
+)
 def test_an_update_moves_its_policy_and_nothing_else(
     toy_data: str, sft_run: str, tmp_path: Path, algo: str, policy: str
 ) -> None:

@@ -170,7 +170,7 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tm
     assert grid.width > 4 * 16 and len(set(grid.convert("RGB").getdata())) > 10
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, tmp_path: Path, keep: bool) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(sft_config(toy_data, whole, steps=8, save=4, evaluate=8, keep_decoded=keep), quiet)
