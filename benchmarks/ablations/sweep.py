@@ -19,7 +19,7 @@ from benchmarks.ablations.runs import Job, Sitting, Tree, make_data, run, sittin
 from evaluation.bootstrap import Estimate
 
 TITLE = "Sweep"
-GROUPS, RATES, TEMPERATURES, REFERENCES = (4, 10, 20), (1e-4, 3e-4, 1e-3), (0.5, 1.0, 1.5), (1, 2, 3, 4)
+GROUPS, RATES, TEMPERATURES, REFERENCES = (4, 10, 20), (1e-4, 2e-4, 6e-4), (0.5, 1.0, 1.5), (1, 2, 3, 4)
 HELD_OUT = {"truth": "truth", "reward": "reward", "clip_out": "CLIP_out", "pixel_mse": "pixel MSE"}
 DURING = {"group_std": "group reward std", "zero_std_ratio": "zero-std groups"}
 Arms = dict[tuple[str, str], list[Job]]
@@ -59,7 +59,8 @@ def sampled(asked: Sitting, start: Job) -> Job:
 def steps_of(asked: Sitting, references: int) -> Job:
     """A few steps of SFT on samples of so many references."""
     asks = {"references": references, "steps": 3 if asked.quick else 11}
-    return Job(f"references-{references}", "references", asked.stage("sft", 0), None, asks)
+    roomy = {**asked.sft["backbone"], "references": max(REFERENCES)}
+    return Job(f"references-{references}", "references", asked.stage("sft", 0, backbone=roomy), None, asks)
 
 
 def row_of(name: str, value: str, runs: list[Tree], found: dict[str, Estimate]) -> results.Row:
