@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import sys
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from annotators.errors import StopRun
 from annotators.interface import Modality
 from annotators.sqlite_writes import this_place
+from storage.temporaries import alive
 
 MOST_JOBS = 20
 _OURS = re.compile(r"plumbline-(batch|results)-(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-.*\.jsonl")
@@ -114,21 +114,9 @@ def sweep() -> None:
     here = _place()
     for path in Path(_folder()).glob("plumbline-*.jsonl"):
         named = _OURS.fullmatch(path.name)
-        if named is not None and named["place"] == here and not _lives(int(named["pid"])):
+        if named is not None and named["place"] == here and not alive(int(named["pid"])):
             with suppress(OSError):
                 path.unlink()
-
-
-def _lives(pid: int) -> bool:
-    if sys.platform == "win32":  # where looking for a process may end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's
-        return True
-    return True
 
 
 class Spool:

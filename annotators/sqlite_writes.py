@@ -13,6 +13,7 @@ from typing import Any
 
 from annotators.counts import Counts
 from annotators.ledger import Claim, Entry, LedgerStats
+from storage.temporaries import alive
 
 VERSION = 1
 DEAD_AFTER = 60.0
@@ -132,10 +133,4 @@ def lives(place: str | None, pid: int | None, beat: float | None) -> bool:
         return False
     if place != this_place():
         return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return alive(pid)

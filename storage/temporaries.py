@@ -11,6 +11,7 @@ import itertools
 import os
 import platform
 import re
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -94,11 +95,18 @@ def _in_use(path: str, pid: int) -> bool:
     if pid == os.getpid():  # a container's processes often get the pid they had before the kill
         with _OPEN_LOCK:
             return path in _OPEN
+    return alive(pid)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine has that number, whosever it is; True where that cannot be told."""
+    if sys.platform == "win32":  # where looking for a process may end it
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (OSError, OverflowError):  # somebody else's
         return True
     return True
 

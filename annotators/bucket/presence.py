@@ -29,6 +29,7 @@ import orjson
 from annotators.counts import Counts
 from annotators.sqlite_writes import this_place
 from storage.objects import Listed, Objects
+from storage.temporaries import alive
 
 FOLDER = "runs/"
 HEARTBEAT = 10.0
@@ -203,15 +204,7 @@ class Presence:
             return False
         if mine is None and self._store.now() - mark.modified > 10 * DEAD_AFTER:  # only read: no record to compare
             return False
-        if mark.place != self._place:
-            return True
-        try:
-            os.kill(mark.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return mark.place != self._place or alive(mark.pid)
 
     def _body(self, loose: Counts) -> bytes:
         body: dict[str, Any] = {"owner": self.owner, "since": self._since, "beat": time.time()}

@@ -14,6 +14,7 @@ from typing import IO, Any
 from schemas.errors import InputError
 from shards.export.source import ImageBytes
 from storage import paths
+from storage.temporaries import alive
 
 _BUFFER = 1 << 20
 
@@ -126,12 +127,4 @@ def _sweep(parent: str, name: str) -> None:
 
 
 def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return pid != os.getpid() and alive(pid)
