@@ -113,7 +113,6 @@ def test_greedy_words_from_the_cache_are_those_of_the_whole_sequence(toy: ToyBac
         for _ in range(SMALL.reasoning):
             asked = torch.tensor([toy.words.ids(one.text)])
             hidden, _ = toy._read([one], torch.cat([asked, torch.tensor([ids], dtype=torch.long)], 1), asked.shape[1])
-            hidden = toy.text_norm(hidden)
             logits = toy._log_probabilities(hidden[:, -1:], hidden[:, : asked.shape[1]], asked)[:, 0]
             logits[:, [PAD, UNKNOWN]] = -torch.inf
             word = int(logits.argmax())

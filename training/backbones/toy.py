@@ -7,8 +7,9 @@ nothing sees image tokens: so keys and values of the context are computed once a
 each rollout.
 
 What is to be repeated is pointed at, which takes far fewer steps than to learn it by heart: a word may be copied from
-the prompt (arXiv 1704.04368), and a patch from the same place of a reference, which image tokens see beside the noisy
-one (as InstructPix2Pix does by channels, arXiv 2211.09800).
+the prompt (arXiv 1704.04368), and a pixel from the same place of a reference, whose patches image tokens see beside
+the noisy one (as InstructPix2Pix does by channels, arXiv 2211.09800). Beside the attention, image tokens are told
+the mean and the end of the text, as Stable Diffusion 3 is told its pooled text (arXiv 2403.03206).
 
 Images are pixels in [-1, 1], patch by patch. The network predicts the clean image, from which the velocity follows:
 `v = (x_t - x̂_0) / t`. A patch holds more numbers than a token is wide, so noise would not fit through one, while
@@ -75,12 +76,14 @@ class _Read:
         there: [B, T] which of them are there.
         beside: [B, references, tokens, 3 patch²] what the references show at each place of the image; 0 where none is.
         shown: [B, references] which references are there.
+        told: [B, 2 width] the mean over prompt and IC-CoT, and the last of it.
     """
 
     keys: list[tuple[Tensor, Tensor]]
     there: Tensor
     beside: Tensor
     shown: Tensor
+    told: Tensor
 
 
 class ToyBackbone(nn.Module):
@@ -108,7 +111,8 @@ class ToyBackbone(nn.Module):
         self.reference_number = nn.Parameter(torch.randn(config.references, 1, width) * 0.02)
         self.image_in = nn.Linear(3 * config.patch**2, width)
         self.image_beside = nn.Linear(config.references * 3 * config.patch**2, width, bias=False)
-        self.image_copies = nn.Linear(width, 1 + config.references)
+        self.image_copies = nn.Linear(width, (1 + config.references) * config.patch**2)
+        self.image_told = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.image_place = nn.Parameter(torch.randn(drawn, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
@@ -130,9 +134,8 @@ class ToyBackbone(nn.Module):
         answers = _padded(said, left=False, least=1).to(asked.device)
         text = torch.cat([asked, answers], 1)
         hidden, read = self._read(prompts, text, asked.shape[1])
-        hidden = self.text_norm(hidden)
-        prompt, said = hidden[:, : asked.shape[1]], hidden[:, asked.shape[1] - 1 : -1]
-        logp = self._log_probabilities(said, prompt, asked).gather(-1, answers[..., None])[..., 0]
+        prompt, spoken = hidden[:, : asked.shape[1]], hidden[:, asked.shape[1] - 1 : -1]
+        logp = self._log_probabilities(spoken, prompt, asked).gather(-1, answers[..., None])[..., 0]
         return Context(read, logp, answers != PAD)
 
     def velocity(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
@@ -140,17 +143,14 @@ class ToyBackbone(nn.Module):
         read: _Read = context.state
         config = self.config
         seen = x * trust(t)[:, None, None, None]
-        tokens = self.image_in(patches(seen, config.patch)) + self.image_place + self.time(time_features(t))[:, None]
+        told = self.time(time_features(t)) + self.image_told(read.told)
+        tokens = self.image_in(patches(seen, config.patch)) + self.image_place + told[:, None]
         tokens = tokens + self.image_beside(read.beside.transpose(1, 2).flatten(2))
         drawn = torch.ones(len(x), tokens.shape[1], dtype=torch.bool, device=x.device)
         sees = torch.cat([read.there, drawn], 1)[:, None, None, :]
         for block, keys in zip(self._each, read.keys, strict=True):
             tokens = block.draw(tokens, keys, sees)
-        tokens = self.image_norm(tokens)
-        absent = F.pad(~read.shown, (1, 0))[:, None]
-        share = self.image_copies(tokens).masked_fill(absent, float("-inf")).softmax(-1)[..., None]
-        choices = torch.cat([self.image_out(tokens)[:, :, None], read.beside.transpose(1, 2)], 2)
-        clean = F.fold((share * choices).sum(2).transpose(1, 2), config.side, config.patch, stride=config.patch)
+        clean = self._clean(self.image_norm(tokens), read)
         return (x - clean) / t.clamp(min=_LEAST_TIME)[:, None, None, None]
 
     @torch.no_grad()
@@ -160,10 +160,10 @@ class ToyBackbone(nn.Module):
         hidden, read = self._read(prompts, text, text.shape[1])
         at = (text != PAD).sum(1) + 1
         there, open_ = read.there, torch.ones(len(text), dtype=torch.bool, device=text.device)
-        asked, prompt = text, self.text_norm(hidden)
+        asked, prompt = text, hidden
         last, said = hidden[:, -1:], []
         for _ in range(min(self.config.reasoning, self.config.longest - text.shape[1])):
-            logp = self._log_probabilities(self.text_norm(last), prompt, asked)[:, 0]
+            logp = self._log_probabilities(last, prompt, asked)[:, 0]
             word = torch.where(open_, _sampled(logp, temperature, generator), PAD)
             said.append(word)
             open_ = open_ & (word != END)
@@ -178,7 +178,7 @@ class ToyBackbone(nn.Module):
                 token, read.keys[number] = block.read(
                     token, sees, rotations(at[:, None], block.heads_width), read.keys[number]
                 )
-            last, at = token, at + 1
+            last, at = self.text_norm(token), at + 1
         return [self.words.text(row) for row in torch.stack(said, 1).tolist()] if said else ["" for _ in prompts]
 
     def decode(self, x: Tensor) -> Tensor:
@@ -256,6 +256,16 @@ class ToyBackbone(nn.Module):
             found[there] = patches(self._pixels([one for prompt in prompts for one in prompt.images]), config.patch)
         return found, there
 
+    def _clean(self, tokens: Tensor, read: _Read) -> Tensor:
+        """[B, 3, side, side] the clean image: each pixel drawn, or copied from the same place of a reference."""
+        config = self.config
+        absent = F.pad(~read.shown, (1, 0))[:, None, :, None]
+        share = self.image_copies(tokens).reshape(*tokens.shape[:2], -1, config.patch**2)
+        share = share.masked_fill(absent, float("-inf")).softmax(2)[..., None, :]
+        choices = torch.cat([self.image_out(tokens)[:, :, None], read.beside.transpose(1, 2)], 2)
+        pixels = (share * choices.reshape(*choices.shape[:3], 3, -1)).sum(2).flatten(2)
+        return F.fold(pixels.transpose(1, 2), config.side, config.patch, stride=config.patch)
+
     def _embedded(self, text: Tensor) -> Tensor:
         """[B, T, width] words, each with those before it."""
         words = self.word(text) * (text != PAD)[..., None]
@@ -281,7 +291,7 @@ class ToyBackbone(nn.Module):
         return mixed.clamp(min=1e-9).log()
 
     def _read(self, prompts: Sequence[Prompt], text: Tensor, asked: int) -> tuple[Tensor, _Read]:
-        """The understanding expert over references and text: hidden states of the text [B, T, width], and its keys.
+        """The understanding expert over references and text: what the text became [B, T, width], normed, and the keys.
 
         Args:
             asked: how many of the tokens of `text` are the prompt's.
@@ -302,7 +312,11 @@ class ToyBackbone(nn.Module):
         for block in self._each:
             tokens, own = block.read(tokens, sees, rotations(at, block.heads_width))
             keys.append(own)
-        return tokens[:, shown.shape[1] :], _Read(keys, there, *self._beside(prompts))
+        hidden = self.text_norm(tokens[:, shown.shape[1] :])
+        mean = (hidden * written[..., None]).sum(1) / written.sum(1, keepdim=True).clamp(min=1)
+        last = hidden[torch.arange(len(hidden)), written.cumsum(1).argmax(1)]
+        told = torch.cat([mean, last], 1)
+        return hidden, _Read(keys, there, *self._beside(prompts), told)
 
 
 def _refuse_impossible(config: ToyConfig) -> None:
