@@ -108,6 +108,8 @@ class SFTConfig(Run):
         form: the IC-CoT as it is, its `out_caption` alone without tags (`free`), or `none`: for the ablation.
         times: how often each time of the flow is trained: `logit_normal` (Stable Diffusion 3) dwells in the middle,
             `uniform` also trains the first steps from noise, on which small models depend.
+        snr_gamma: the most that an error of the clean image weighs in the flow's loss, as Min-SNR weighting has it
+            (`training.flow.min_snr_weights`); none: as much as velocities make of it.
         describe: weight of a third loss, cross-entropy on the captions of references that are shown alone: the
             understanding data that BAGEL is trained on besides, from which what prompts leave unsaid is seen.
         ce_weight, mse_weight: of the two losses; 1 and 1 in BAGEL (Re-Align does not say).
@@ -117,6 +119,7 @@ class SFTConfig(Run):
     reasonings: Literal["all", "first"] = "all"
     form: Literal["structured", "free", "none"] = "structured"
     times: Times = "logit_normal"
+    snr_gamma: float | None = Field(default=None, gt=0)
     describe: float = Field(default=0.0, ge=0)
     ce_weight: float = Field(default=1.0, ge=0)
     mse_weight: float = Field(default=1.0, ge=0)

@@ -113,10 +113,15 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
     return reader
 
 
+def of_all_tasks(config: Run) -> Run:
+    """The configuration without a choice of samples: what is only read or described may be any task's."""
+    return config.model_copy(update={"tasks": (), "max_references": None})
+
+
 def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:
     """Prompts, reasonings and captions of the first `most` samples that SFT may read, whatever their task: for a
     vocabulary."""
-    reader = reader_of(config.model_copy(update={"tasks": (), "max_references": None}), "sft", side=None, seed=None)
+    reader = reader_of(of_all_tasks(config), "sft", side=None, seed=None)
     for found in reader.fetched(reader.rest[:most]):
         if reader.accepted(found):
             record = _told(found.sample)

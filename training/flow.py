@@ -25,8 +25,17 @@ def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 
 
 def flow_matching_loss(velocity: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
-    """L_img = ‖v_θ - (ε - x_0)‖², a number: the mean over everything (arXiv 2601.05124, training objectives)."""
-    return (velocity - (noise - x0)).square().mean()
+    """[B] L_img = ‖v_θ - (ε - x_0)‖², the mean over dimensions (arXiv 2601.05124, training objectives)."""
+    return (velocity - (noise - x0)).square().flatten(1).mean(1)
+
+
+def min_snr_weights(t: Tensor, gamma: float) -> Tensor:
+    """[B] what the loss on velocities is multiplied by so that the one on clean images weighs at most `gamma`.
+
+    An error of the clean image counts 1 / t² in a velocity, without bound where there is next to no noise; Min-SNR
+    weighting bounds it (arXiv 2303.09556): min(1 / t², γ) t².
+    """
+    return (gamma * t.square()).clamp(max=1)
 
 
 def logit_normal_times(count: int, generator: torch.Generator, *, shift: float = 1.0) -> Tensor:

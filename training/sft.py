@@ -21,7 +21,7 @@ from storage import paths
 from training import flow, running
 from training.backbone import Backbone, Context, Prompt
 from training.config import SFTConfig
-from training.data import Batches, Example, reader_of, texts_of
+from training.data import Batches, Example, of_all_tasks, reader_of, texts_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
 from training.optimising import Stepper, Weights
 from training.processes import Processes, joined
@@ -40,13 +40,13 @@ def train(config: SFTConfig, say: running.Say) -> None:
     """
     with joined() as processes, running.one_line(config.out):
         running.set_threads(config)
-        reader = reader_of(
-            config, "sft", side=config.backbone.side, seed=config.seed, rank=processes.rank, world=processes.world
-        )
+        share = {"side": config.backbone.side, "rank": processes.rank, "world": processes.world}
+        reader = reader_of(config, "sft", seed=config.seed, **share)
+        described = reader_of(of_all_tasks(config), "sft", seed=config.seed + 1, **share) if config.describe else None
         reader_of(config, "test", side=None, seed=None)  # or it is said now
         found = running.begin(config, processes)
         backbone = running.open_backbone(config, lambda: texts_of(config))
-        run = SFTRun(config, backbone, reader, processes, say)
+        run = SFTRun(config, backbone, reader, described, processes, say)
         if found is not None:
             run.load_state_dict(found[1])
             say(f"{config.out}: goes on from {found[0]}")
@@ -60,13 +60,21 @@ class SFTRun:
     """A run with everything that a checkpoint keeps."""
 
     def __init__(
-        self, config: SFTConfig, backbone: Backbone, reader: Reader, processes: Processes, say: running.Say
+        self,
+        config: SFTConfig,
+        backbone: Backbone,
+        reader: Reader,
+        described: Reader | None,
+        processes: Processes,
+        say: running.Say,
     ) -> None:
         self.config, self.backbone, self.processes = config, backbone, processes
         if config.batch % processes.world:
             raise InputError(f"batch: {config.batch} samples do not go round among {processes.world} processes")
         size = config.batch // processes.world
-        self.batches = Batches(reader, size, length_of, workers=config.workers, keep=config.keep_decoded)
+        kept: dict[str, Any] = {"workers": config.workers, "keep": config.keep_decoded}
+        self.batches = Batches(reader, size, length_of, **kept)
+        self.described = Batches(described, size, length_of, **kept) if described is not None else None
         named = list(backbone.trained("both"))
         self.stepper = Stepper(named, config.optimiser, config.steps)
         self.average = Weights(named)
@@ -80,9 +88,11 @@ class SFTRun:
         config = self.config
         metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
         clock, batches = running.Clock(), iter(self.batches)
+        captioned = iter(self.described) if self.described is not None else None
         while self.step < config.steps:
             with clock.waiting():
                 epoch, batch = next(batches)
+                pictures = next(captioned) if captioned is not None else None
             ce, mse = sft_losses(
                 self.backbone,
                 batch,
@@ -91,8 +101,8 @@ class SFTRun:
                 config,
             )
             loss, figures = config.ce_weight * ce + config.mse_weight * mse, {}
-            if config.describe:
-                described = description_loss(self.backbone, batch, epoch)
+            if pictures is not None:
+                described = description_loss(self.backbone, *pictures)
                 loss = loss + config.describe * described
                 figures["ce_described"] = float(described.detach())
             running.refuse_nan(loss, self.step + 1)
@@ -138,12 +148,15 @@ class SFTRun:
     def _save(self) -> None:
         with self.average.in_model():
             best = self.backbone.saved()
-        running.save(self, best=best, average=self.average.state_dict())
+        described = self.described.state_dict() if self.described is not None else None
+        running.save(self, best=best, average=self.average.state_dict(), described=described)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was made."""
         running.restore(self, state)
         self.average.load_state_dict(state["average"])
+        if self.described is not None:
+            self.described.load_state_dict(state["described"])
 
 
 def sft_losses(
@@ -155,10 +168,13 @@ def sft_losses(
     t = TIMES[config.times](len(batch), generator, shift=config.shift).to(x0.device)
     noise = torch.randn(x0.shape, generator=generator).to(x0.device)
     velocity = backbone.velocity(flow.interpolate(x0, noise, t), t, context)
-    return cross_entropy(context, x0), flow.flow_matching_loss(velocity.float(), x0.float(), noise.float())
+    each = flow.flow_matching_loss(velocity.float(), x0.float(), noise.float())
+    if config.snr_gamma is not None:
+        each = each * flow.min_snr_weights(t, config.snr_gamma)
+    return cross_entropy(context, x0), each.mean()
 
 
-def description_loss(backbone: Backbone, batch: list[Example], epoch: int) -> Tensor:
+def description_loss(backbone: Backbone, epoch: int, batch: list[Example]) -> Tensor:
     """Cross-entropy on the caption of one reference of each sample, which is shown alone; another one each epoch."""
     pairs = [
         (Prompt(one.prompt.id, "<image_1>", (one.prompt.images[number],)), caption)

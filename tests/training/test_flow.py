@@ -29,7 +29,16 @@ def test_ends_of_the_way_are_data_and_noise() -> None:
     x0, noise = randn(2, *SHAPE), randn(2, *SHAPE, seed=1)
     assert torch.equal(flow.interpolate(x0, noise, torch.zeros(2)), x0)
     assert torch.equal(flow.interpolate(x0, noise, torch.ones(2)), noise)
-    assert flow.flow_matching_loss(noise - x0, x0, noise) == 0
+    assert (flow.flow_matching_loss(noise - x0, x0, noise) == 0).all()
+
+
+def test_an_error_of_the_clean_image_weighs_no_more_than_gamma() -> None:
+    t = torch.tensor([0.05, 0.2, 0.7, 1.0])
+    x0, noise = randn(4, *SHAPE), randn(4, *SHAPE, seed=1)
+    wrong = x0 + 0.1  # a clean image that is off by a tenth, as the velocity that leads to it
+    velocity = (flow.interpolate(x0, noise, t) - wrong) / flow.over(t, x0)
+    each = flow.flow_matching_loss(velocity, x0, noise) * flow.min_snr_weights(t, 3.0)
+    assert each.tolist() == pytest.approx([0.03, 0.03, 0.01 / 0.49, 0.01], rel=1e-3)
 
 
 @given(st.integers(1, 40), st.floats(0.3, 5))

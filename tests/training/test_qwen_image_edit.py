@@ -86,7 +86,7 @@ def test_one_sample_is_learnt_from_any_noise(open_tiny: Open) -> None:
 
     def loss() -> Tensor:
         t, noise = logit_normal_times(8, generator), torch.randn(target.shape, generator=generator)
-        return flow_matching_loss(backbone.velocity(interpolate(target, noise, t), t, context), target, noise)
+        return flow_matching_loss(backbone.velocity(interpolate(target, noise, t), t, context), target, noise).mean()
 
     first = loss().item()
     optimiser = torch.optim.AdamW([p for _, p in backbone.trained("image")], lr=5e-3, weight_decay=0)

@@ -136,7 +136,7 @@ def test_references_are_described_in_turn_and_those_without_a_caption_are_left_o
     record = {"references": [{"caption": "a red star"}, {"caption": ""}]}
     one = Example(Prompt("one", "<image_1> <image_2> Both.", images), ("",), images[0], record)
     said = Said()
-    losses = [description_loss(said, [one], epoch) for epoch in range(2)]  # type: ignore[arg-type]
+    losses = [description_loss(said, epoch, [one]) for epoch in range(2)]  # type: ignore[arg-type]
     assert sorted(map(float, losses)) == [0.0, 1.0], "the second has nothing to tell"
     assert [text for _, text in said.asked] == ["a red star"] and torch.equal(said.asked[0][0][0], images[0])
 
