@@ -2,8 +2,8 @@
 
 python -m benchmarks.ablations.firm --data d [--seeds 3] [--jobs 2] [--quick]
 
-Edits (the data's editing tasks alone) under the weighted sums, execution alone and CME; generation (its other tasks)
-under QMA's blends. Every RL begins with one and the same SFT, and seeds differ in RL alone. What it is rewarded by is
+Edits under the weighted sums, execution alone and CME; the same prompts, as pictures to be generated, under QMA's
+blends. Every RL begins with one and the same SFT, and seeds differ in RL alone. What it is rewarded by is
 read from images as small as they are drawn; what it is measured by, from the whole target (`measuring.edits`).
 """
 
@@ -20,8 +20,6 @@ from evaluation.bootstrap import Estimate
 
 TITLE = "Ablation: FIRM"
 BEFORE = "before RL"
-EDIT_TASKS = ["add", "replace", "attribute", "scene"]
-GENERATION_TASKS = ["subject", "subject_composition", "scene_composition"]
 EDIT_REWARDS: dict[str, Tree] = {
     "sum .5/.5": {"kind": "weighted_sum", "w1": 0.5, "w2": 0.5},
     "sum .6/.4": {"kind": "weighted_sum", "w1": 0.6, "w2": 0.4},
@@ -47,16 +45,16 @@ GENERATION_FIGURES = {
 Arms = dict[str, list[Job]]
 
 
-def jobs_of(asked: Sitting, start: Job, what: str, tasks: list[str], rewards: dict[str, Tree]) -> Arms:
+def jobs_of(asked: Sitting, start: Job, what: str, rewards: dict[str, Tree]) -> Arms:
     """The measured SFT, and per reward an RL of each seed."""
     asks = {what: True}
-    found = {BEFORE: [Job(f"{what}-before", "measure", asked.stage("rl", 0, tasks=tasks), start.name, asks)]}
+    found = {BEFORE: [Job(f"{what}-before", "measure", asked.stage("rl", 0), start.name, asks)]}
     for number, (arm, reward) in enumerate(rewards.items()):
         found[arm] = [
             Job(
                 f"rl-{what}-{number}-{reward['kind']}-seed{seed}",
                 "rl",
-                asked.stage("rl", seed, tasks=tasks, reward=[reward]),
+                asked.stage("rl", seed, reward=[reward]),
                 start.name,
                 asks,
             )
@@ -117,8 +115,8 @@ def main(given: Sequence[str] | None = None) -> None:
     """Run what is missing, then tables, figures and plot."""
     asked = sitting("firm", given, seeds=3)
     start = asked.sft_job(0)
-    edits = jobs_of(asked, start, "edits", EDIT_TASKS, EDIT_REWARDS)
-    generation = jobs_of(asked, start, "generation", GENERATION_TASKS, GENERATION_REWARDS)
+    edits = jobs_of(asked, start, "edits", EDIT_REWARDS)
+    generation = jobs_of(asked, start, "generation", GENERATION_REWARDS)
     every = [start, *(job for arms in (edits, generation) for jobs in arms.values() for job in jobs)]
     done = run(every, asked.folder, asked.jobs)
 
