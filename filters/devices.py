@@ -6,6 +6,8 @@ import os
 
 WORKER = "PLUMBLINE_WORKER"
 """In a process's environment: which of its machine's workers it is, counted from 0."""
+_RANK = "LOCAL_RANK"
+"""The same of a process that torchrun or accelerate began."""
 
 
 def device_of(wanted: str) -> str:
@@ -26,5 +28,5 @@ def device_of(wanted: str) -> str:
 
 
 def _worker() -> int:
-    number = os.environ.get(WORKER, "")
+    number = os.environ.get(WORKER) or os.environ.get(_RANK, "")
     return int(number) if number.isdecimal() else 0

@@ -60,14 +60,16 @@ class Processes:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """This process among those that RANK and WORLD_SIZE tell of; NCCL where there is CUDA, else gloo."""
+    """This process among those that RANK and WORLD_SIZE tell of; NCCL for what lies on CUDA, gloo for the rest."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Processes()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(minutes=30))
+    # The generators' states, which checkpoints gather, lie on the CPU.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
     try:
         yield Processes(rank, world)
         dist.barrier()  # whoever is done waits for the others: gloo's threads do not outlive an early end well

@@ -141,7 +141,10 @@ def test_workers_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
     assert (device_of("cuda:1"), device_of("cpu")) == ("cuda:1", "cpu")
     monkeypatch.delenv(WORKER)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert device_of("cuda") == "cuda:0"
+    monkeypatch.setenv("LOCAL_RANK", "2")  # as torchrun says it
+    assert device_of("cuda") == "cuda:2"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert device_of("auto") == "cuda"
 
