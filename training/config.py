@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from training.backbone import Policy
 from training.backbones.qwen_image_edit import QwenImageEditConfig
@@ -40,7 +40,7 @@ class Optimiser(Strict):
     Attributes:
         lr: the highest learning rate; it rises over `warmup` steps and then falls along a half cosine to a fiftieth.
         clip: gradients are scaled down to this norm.
-        ema: the decay of the weights' moving average, which is what is evaluated and kept; 0: none.
+        ema: of SFT: the decay of the weights' moving average, which is what is evaluated and kept; 0: none.
     """
 
     lr: float = Field(default=1e-3, gt=0)
@@ -95,6 +95,11 @@ class Run(Strict):
     eval_steps: int = Field(default=16, ge=1)
     shift: float = Field(default=1.0, gt=0)
 
+    @property
+    def free(self) -> bool:
+        """Whether reasonings are plain sentences."""
+        return False
+
 
 Times = Literal["logit_normal", "uniform"]
 
@@ -105,7 +110,7 @@ class SFTConfig(Run):
     Attributes:
         without_reasoning: share of the samples that are shown without their IC-CoT, so that inference may skip it.
         reasonings: `all`: every reasoning of a sample in turn. `first`: the first alone.
-        form: the IC-CoT as it is, its `out_caption` alone without tags (`free`), or `none`: for the ablation.
+        form: the IC-CoT as it is, as plain sentences without tags (`free`), or `none`: for the ablation.
         times: how often each time of the flow is trained: `logit_normal` (Stable Diffusion 3) dwells in the middle,
             `uniform` also trains the first steps from noise, on which small models depend.
         snr_gamma: the most that an error of the clean image weighs in the flow's loss, as Min-SNR weighting has it
@@ -125,6 +130,11 @@ class SFTConfig(Run):
     mse_weight: float = Field(default=1.0, ge=0)
     optimiser: Optimiser = Optimiser()
 
+    @property
+    def free(self) -> bool:
+        """See `Run`."""
+        return self.form == "free"
+
 
 class Reward(Strict):
     """One of the rewards, which are summed by weight.
@@ -135,7 +145,7 @@ class Reward(Strict):
         weights: of the CLIP: `toy`, NAME/PRETRAINED or local-dir:PATH.
         url: a reward server (`plumbline serve rewards`); None: in process, which the toy world alone has critics for.
         token_env: the variable that holds the server's token.
-        w1, w2: of the critics; None: the paper's.
+        w1, w2: of a critic in process; None: the paper's.
     """
 
     kind: Literal["clip_surrogate", "cme", "qma", "weighted_sum", "execution_only"]
@@ -145,6 +155,14 @@ class Reward(Strict):
     token_env: str | None = None
     w1: float | None = Field(default=None, ge=0)
     w2: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _weights_are_used(self) -> Self:
+        if (self.w1 is None) != (self.w2 is None):
+            raise ValueError("w1 and w2: give both, or neither for the paper's")
+        if self.w1 is not None and self.url is not None:
+            raise ValueError("w1 and w2: a server has weights of its own; give them to `plumbline serve rewards`")
+        return self
 
 
 class RLConfig(Run):
@@ -164,7 +182,7 @@ class RLConfig(Run):
         std: advantages are divided by the spread of their `group`, or of the whole batch (`global`).
         informative: leave groups out that teach little (`rewards.groups.informative_samples`), where at least one does.
         beta: DiffusionNFT's distance of its two branches.
-        kl: weight of the distance to the weights that RL began with.
+        kl: weight of the distance of what is drawn to what the weights that RL began with draw.
         inner: gradient steps on one batch of rollouts.
         old_decay: the most that the drawing policy of `nft` keeps of its past in one update.
         level: noise of the SDE (`flow_grpo`).

@@ -73,7 +73,7 @@ class Evaluated:
     """Figures over held-out samples, and what was drawn.
 
     Attributes:
-        figures: means by name (docs/training.md names each).
+        figures: means by name.
         each: the same of each sample, for intervals; all but reward and pixel_mse of the drawn ones alone.
     """
 
@@ -99,7 +99,7 @@ def evaluate(
     known = held.drawn
     if known:
         pictures = [held.shown[number] for number in known]
-        sound = [out_caption(reasonings[n], len(held.examples[n].prompt.images)) for n in known]
+        sound = [out_caption(reasonings[n], len(held.examples[n].prompt.images), free=config.free) for n in known]
         right = [is_true(one, picture) for one, picture in zip(sound, pictures, strict=True) if picture is not None]
         figures["out_caption_accuracy"] = float(np.mean(right))
         each["out_caption"] = [float(one) for one in right]
@@ -112,7 +112,7 @@ def evaluate(
             each["clip_out"] = clip.cosines(images[known], whole).tolist()
             figures["clip_out"] = float(np.mean(each["clip_out"]))
     if reward is not None:
-        found = reward(Rollouts(held.examples, reasonings, images))
+        found = reward(Rollouts(held.examples, reasonings, images, config.free))
         figures["eval_reward"] = float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
         figures["eval_unrewarded"] = float(np.isnan(found).mean())
         each["reward"] = found.tolist()

@@ -37,17 +37,19 @@ class Rollouts:
         examples: the sample that each rollout is of.
         reasonings: its own IC-CoT.
         images: float [B, 3, H, W], 0 to 1.
+        free: the reasonings are plain sentences, without tags.
     """
 
     examples: Sequence[Example]
     reasonings: Sequence[str]
     images: Tensor
+    free: bool = False
 
     @property
     def captions(self) -> list[str | None]:
         """Each reasoning's own out_caption; None where it does not parse."""
         pairs = zip(self.examples, self.reasonings, strict=True)
-        return [out_caption(text, len(one.prompt.images)) for one, text in pairs]
+        return [out_caption(text, len(one.prompt.images), free=self.free) for one, text in pairs]
 
 
 class Rewarding(Protocol):
@@ -60,7 +62,7 @@ def rewarding(rewards: Sequence[Reward], device: str = "auto") -> Rewarding:
     """The weighted sum of the configured rewards.
 
     Raises:
-        InputError: weights that cannot be had, or a critic without a server.
+        InputError: weights that cannot be had, or a kind that is not served by url.
     """
     parts = [(one.weight, _one(one, device)) for one in rewards]
 

@@ -96,7 +96,7 @@ class RLRun:
             one.requires_grad_(False)
         for _, one in named:
             one.requires_grad_(True)
-        self.stepper = Stepper(named, config.optimiser, config.steps * config.inner)
+        self.stepper = Stepper(named, config.optimiser, config.steps)
         self.reference, self.old = Weights(named), Weights(named)
         self.reward = rewarding(config.reward, config.device)
         self.generator = torch.Generator().manual_seed(config.seed * 1009 + processes.rank)
@@ -137,7 +137,8 @@ class RLRun:
             worth = rewards - self.reward(Rollouts(group.examples, group.reasonings, targets))
         advantages, weights, statistics = weighed(worth, config)
         loss = norm = 0.0
-        if bool(weights.any()):
+        # All processes step, or none: one that has nothing to train on adds a gradient of 0.
+        if bool(self.processes.gathered(torch.tensor([weights.any()])).any()):
             for _ in range(config.inner):
                 value = rl_loss(
                     self.backbone, group, advantages, weights, config, self.generator, self.old, self.reference
@@ -245,7 +246,7 @@ def rl_loss(
     if config.policy in ("image", "both"):
         part = _nft if config.algo == "nft" else _flow_grpo
         each = each + part(backbone, group, context, advantage, config, generator, old, reference)
-    return (each * weight).sum() / weight.sum()
+    return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _nft(

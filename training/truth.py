@@ -22,9 +22,13 @@ def shown(target: Tensor) -> Picture | None:
     return oracle.read(image) if oracle.is_drawn(image) else None
 
 
-def out_caption(reasoning: str, references: int) -> str | None:
-    """The caption of a reasoning; of one without tags, its first sentence. None where the tags are not in order."""
-    if "<" not in reasoning:
+def out_caption(reasoning: str, references: int, *, free: bool = False) -> str | None:
+    """The caption of a reasoning; None where its tags are not in order.
+
+    Args:
+        free: it has none, and its first sentence is the caption (`form: free` of SFT).
+    """
+    if free:
         return reasoning.partition(".")[0].strip() or None
     try:
         return ICCoT.parse(reasoning, references).out_caption

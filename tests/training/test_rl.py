@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from schemas.errors import InputError, StoppedError
 from tests.servers.reward_server import serving
@@ -18,7 +20,7 @@ from training.backbones.toy import ToyBackbone
 from training.config import Reward, RLConfig
 from training.data import Batches, Example, reader_of
 from training.optimising import Weights
-from training.processes import joined
+from training.processes import Processes, joined
 from training.rewarding import ByServer, Drawn, Rollouts, rewarding
 from training.rl import Group, RLRun, rl_loss, rollouts, train, weighed
 from training.sft import length_of
@@ -92,6 +94,28 @@ def test_less_target_leaves_nothing_of_a_reward_for_words(toy_data: str, sft_run
     assert said[False]["group_std"] > 0 == said[True]["group_std"]
     assert said[True]["zero_std_ratio"] == 1
     assert said[True]["reward"] == said[False]["reward"], "what is logged is the reward itself"
+
+
+def test_a_process_without_a_scored_rollout_steps_with_the_others(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    """Else its next gradients would be averaged with those of another update."""
+
+    @dataclass(frozen=True)
+    class OneOfTwo(Processes):
+        """Process 0 of two; the other one has scored rollouts, and the same gradients."""
+
+        def gathered(self, values: Tensor) -> Tensor:
+            return torch.cat([values, torch.ones_like(values)])
+
+        def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+            averaged.append(max(float(one.grad.abs().max()) for one in parameters if one.grad is not None))
+
+    averaged: list[float] = []
+    config = rl_config(toy_data, sft_run, tmp_path / "rl")
+    backbone = running.open_backbone(config, lambda: iter(()))
+    run = RLRun(config, backbone, reader_of(config, "rl", side=16, seed=0), OneOfTwo(), quiet)
+    run.reward = lambda given: np.full(len(given.reasonings), np.nan)
+    figures = run.update(next(iter(run.batches))[1])
+    assert averaged == [0.0] * config.inner and figures["trained_share"] == 0
 
 
 @pytest.mark.parametrize(
@@ -232,6 +256,12 @@ class TestRewards:
             pytest.skip("only edits were drawn")
         with pytest.raises(InputError, match="is no edit; leave its task out"):
             rewarding([Reward(kind="cme")])(group)
+
+    def test_weights_that_nobody_would_heed_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="give both, or neither"):
+            Reward(kind="cme", w1=1.0)
+        with pytest.raises(ValueError, match="a server has weights of its own"):
+            Reward(kind="cme", w1=1.0, w2=0.0, url="http://127.0.0.1:9")
 
     def test_a_server_is_asked_for_what_it_serves_alone(self) -> None:
         with pytest.raises(InputError, match="weighted_sum is not served"):
