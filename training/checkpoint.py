@@ -29,7 +29,8 @@ _FREE = (
     "device",
     "data",
 )
-"""Keys that may change when a run goes on: they shape no weight (the data's own digest is in its position)."""
+"""Keys that may change when a run goes on (the data's own digest is in its position). More `steps` train on, along the
+cosine of the new number; another number of `threads` or another `device` rounds otherwise."""
 
 
 def save(out: str, step: int, state: dict[str, Any]) -> None:
@@ -86,12 +87,13 @@ def refuse_another(address: str, begun: dict[str, Any], now: dict[str, Any]) -> 
         InputError: names the first key that differs, and the mend.
     """
     key, old, new = first_difference(_bound(begun), _bound(now))
-    if old != new:
+    if key:
         raise InputError(f"{address}: was made with {key} = {old!r}, not {new!r}; set it back, or choose another `out`")
 
 
 def _bound(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _FREE}
+    free = set(_FREE) - ({"init"} if config.get("kind") == "RLConfig" else set())  # RL's reference policy is its init
+    return {key: value for key, value in config.items() if key not in free}
 
 
 def _steps(out: str) -> list[int]:

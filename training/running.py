@@ -174,13 +174,13 @@ def one_line(out: str) -> Iterator[None]:
     try:
         yield
     except NotANumber as error:
-        raise StoppedError(f"{out}: {error}; {_kept(out)}; lower optimiser.lr, or look at the data") from error
+        raise StoppedError(f"{out}: {error}; {_mend(out, 'a lower optimiser.lr')}, or look at the data") from error
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise StoppedError(f"{out}: out of memory; {_kept(out)}; make batch smaller") from error
+        raise StoppedError(f"{out}: out of memory; {_mend(out, 'a smaller batch')}") from error
     except RuntimeError as error:
         if "not enough memory" not in str(error):  # what the CPU's allocator says
             raise
-        raise StoppedError(f"{out}: out of memory; {_kept(out)}; make batch smaller") from error
+        raise StoppedError(f"{out}: out of memory; {_mend(out, 'a smaller batch')}") from error
 
 
 def refuse_nan(loss: torch.Tensor, step: int) -> None:
@@ -210,12 +210,19 @@ def settings(config: Run, processes: Processes) -> dict[str, Any]:
     return json.loads(json.dumps({**config.model_dump(), "processes": processes.world, "kind": type(config).__name__}))  # type: ignore[no-any-return]
 
 
-def _kept(out: str) -> str:
+def _mend(out: str, how: str) -> str:
+    """A run goes on with its own settings alone: others begin another one, from the weights that were kept."""
     found = checkpoint.last(out)
-    return f"the last checkpoint is {found}" if found else "no checkpoint had been made"
+    if found is None:
+        return f"no checkpoint had been made; take {how}"
+    return f"the last checkpoint is {found}; take {how}, with that as `init` and another `out`"
 
 
 def _sound(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sound(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_sound(one) for one in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value

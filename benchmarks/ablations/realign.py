@@ -2,7 +2,7 @@
 
 python -m benchmarks.ablations.realign --data d [--seeds 3] [--jobs 2] [--quick]
 
-Arms: the untrained backbone; SFT without reasoning, with the bare caption, with the structured IC-CoT; and RL by the
+Arms: the untrained backbone; SFT without reasoning, with its plain sentences, with the structured IC-CoT; and RL by the
 surrogate (RGA) from the last, all rollouts of a prompt sharing one IC-CoT or each with its own (RID).
 """
 

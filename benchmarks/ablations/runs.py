@@ -8,6 +8,7 @@ run (`RUNS/NAME.yaml`, which `plumbline train sft|rl` takes as it is), says what
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -113,7 +114,8 @@ def sitting(prog: str, given: Sequence[str] | None, seeds: int, **flags: Tree) -
         for one in told.set:
             _set(tree, one)
     make_data(told.data, 8000)
-    folder = Path(told.runs) / f"sft{sft['steps']}-rl{rl['steps']}"
+    digest = hashlib.sha256(json.dumps([sft, rl], sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(told.runs) / f"sft{sft['steps']}-rl{rl['steps']}-{digest}"
     command = f"python -m benchmarks.ablations.{prog} " + " ".join(sys.argv[1:] if given is None else given)
     return Sitting(told.data, folder, told.seeds, told.jobs, told.quick, sft, rl, command, vars(told))
 

@@ -22,11 +22,12 @@ from schemas.iccot import ICCoT
 from shards.reader import Reader
 from tests.training.conftest import ROOT, TINY, made, metrics, sft_config
 from training import checkpoint
+from training import running as running_module
 from training.backbone import Context, Prompt
 from training.data import Batches, Example, reader_of
 from training.evaluating import held_out_set
 from training.sft import chosen, description_loss, free_form, length_of, train
-from training.truth import is_true
+from training.truth import is_true, out_caption
 
 
 def quiet(line: str) -> None:
@@ -173,16 +174,18 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tm
 @pytest.mark.parametrize("keep", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, tmp_path: Path, keep: bool) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train(sft_config(toy_data, whole, steps=8, save=4, evaluate=8, keep_decoded=keep), quiet)
+    # One task is trained on and all are described: two positions in the data, of which each is kept.
+    more: dict[str, Any] = {"batch": 4, "tasks": ["scene", "add", "replace"], "describe": 1.0, "keep_decoded": keep}
+    train(sft_config(toy_data, whole, steps=8, save=4, evaluate=8, **more), quiet)
 
     def stops(line: str) -> None:
         if line.startswith("step 6"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, keep_decoded=keep), stops)
+        train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, **more), stops)
     assert checkpoint.last(str(broken)) == str(broken / "checkpoints" / "step-00000004.pt")
-    train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, keep_decoded=keep), quiet)
+    train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, **more), quiet)
     assert same(weights(broken), weights(whole))
     assert [line["step"] for line in metrics(broken)] == [line["step"] for line in metrics(whole)]
 
@@ -283,12 +286,42 @@ def test_a_checkpoint_of_another_configuration_is_named_and_kept(sft_run: str, t
     assert same(weights(sft_run), before)
 
 
+def test_a_setting_that_an_older_checkpoint_lacks_hides_no_other(sft_run: str) -> None:
+    now = checkpoint.load_init(sft_run)["config"]
+    older = {key: value for key, value in now.items() if key != "snr_gamma"}
+    with pytest.raises(InputError, match=r"was made with describe = 0.5, not 0.0"):
+        checkpoint.refuse_another("a", {**older, "describe": 0.5}, {**now, "describe": 0.0, "snr_gamma": None})
+    with pytest.raises(InputError, match=r"was made with snr_gamma = None, not 2.0"):
+        checkpoint.refuse_another("a", older, {**now, "snr_gamma": 2.0})
+    # What RL stays near to is its `init`; SFT has taken the weights over and is free of it.
+    for kind, refuses in (("RLConfig", True), ("SFTConfig", False)):
+        one, other = ({**now, "kind": kind, "init": name} for name in ("a", "b"))
+        if refuses:
+            with pytest.raises(InputError, match="was made with init = 'a', not 'b'"):
+                checkpoint.refuse_another("a", one, other)
+        else:
+            checkpoint.refuse_another("a", one, other)
+
+
+def test_a_caption_without_tags_counts_where_it_was_asked_for() -> None:
+    text = "A red star on the left. It is from image_1."
+    assert out_caption(text, 1) is None, "somebody who chats has not reasoned"
+    assert out_caption(text, 1, free=True) == "A red star on the left"
+
+
+def test_metrics_are_json_whatever_a_figure_is(tmp_path: Path) -> None:
+    told = running_module.Metrics(str(tmp_path), 0, quiet, writes=True)
+    told.write(1, reward=float("nan"), each={"reward": [1.0, float("nan")], "truth": [float("inf")]})
+    line = metrics(tmp_path)[0]
+    assert line == {"step": 1, "reward": None, "each": {"reward": [1.0, None], "truth": [None]}}
+
+
 def test_a_loss_that_is_no_number_stops_and_the_last_checkpoint_stays(toy_data: str, tmp_path: Path) -> None:
     config = sft_config(
         toy_data, tmp_path / "o", steps=40, save=1, evaluate=100, optimiser={"lr": 1e6, "warmup": 0, "clip": 1e12}
     )
     with pytest.raises(
-        StoppedError, match=r"the loss of step \d+ is (nan|inf); the last checkpoint is .*; lower optimiser.lr"
+        StoppedError, match=r"the loss of step \d+ is (nan|inf); the last checkpoint is .*; take a lower optimiser.lr"
     ) as error:
         train(config, quiet)
     assert "\n" not in str(error.value)
@@ -300,7 +333,7 @@ def test_out_of_memory_is_one_line(toy_data: str, tmp_path: Path, monkeypatch: p
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr("training.sft.sft_losses", no_room)
-    with pytest.raises(StoppedError, match=r"out of memory; no checkpoint had been made; make batch smaller"):
+    with pytest.raises(StoppedError, match=r"out of memory; no checkpoint had been made; take a smaller batch"):
         train(sft_config(toy_data, tmp_path / "o"), quiet)
 
 
