@@ -52,6 +52,16 @@ class Optimiser(Strict):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
 
 
+class RLOptimiser(Optimiser):
+    """AdamW as RL has it: a low rate that stays, from weights that are evaluated as they are."""
+
+    lr: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup: int = Field(default=0, ge=0)
+    cosine: bool = False
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Run(Strict):
     """What every training run is told.
 
@@ -210,5 +220,5 @@ class RLConfig(Run):
     clip: float = Field(default=1e-3, gt=0)
     text_clip: float = Field(default=0.2, gt=0)
     advantage_clip: float = Field(default=5.0, gt=0)
-    optimiser: Optimiser = Optimiser(lr=3e-4, weight_decay=1e-4, warmup=0, cosine=False, ema=0.0)
+    optimiser: RLOptimiser = RLOptimiser()
     eval_samples: int = Field(default=96, ge=1)

@@ -1,6 +1,7 @@
 """Stage 1, supervised fine-tuning: cross-entropy on the IC-CoT, flow matching on the target (arXiv 2601.05124).
 
-L = L_cot + L_img, the weights 1 and 1 of BAGEL. Every reasoning of a sample is used, one per visit in turn: a model
+L = L_cot + L_img, the weights 1 and 1 of BAGEL, and, where `describe` asks for it, cross-entropy on captions of single
+references, as BAGEL mixes understanding data in. Every reasoning of a sample is used, one per visit in turn: a model
 that has seen one alone has nothing to sample from when reasoning-induced diversity asks it to.
 """
 

@@ -220,6 +220,11 @@ def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, sf
     assert one["generators"].equal(other["generators"])
 
 
+def test_a_rate_alone_leaves_the_rest_of_the_optimiser_as_rl_has_it(config: RLConfig) -> None:
+    told = RLConfig.model_validate({**config.model_dump(), "optimiser": {"lr": 1e-5}}).optimiser
+    assert (told.lr, told.warmup, told.cosine, told.ema) == (1e-5, 0, False, 0.0)
+
+
 def test_rl_begins_somewhere(toy_data: str, sft_run: str, tmp_path: Path) -> None:
     nothing = rl_config(toy_data, sft_run, tmp_path / "o").model_copy(update={"init": None})
     with pytest.raises(InputError, match="init: is missing"):
