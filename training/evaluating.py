@@ -34,10 +34,12 @@ class HeldOutSet:
     Attributes:
         shown: what each target shows, read at its full size; None outside the drawn world, and where the target is
             not what the sample's own reasonings tell (the drawn world's painter errs in a share of its targets).
+        of_drawn_world: whether any target is.
     """
 
     examples: tuple[Example, ...]
     shown: tuple[Picture | None, ...]
+    of_drawn_world: bool
 
     @property
     def drawn(self) -> list[int]:
@@ -59,7 +61,9 @@ def held_out_set(config: Run, side: int) -> HeldOutSet:
     split = reader.split
     whole = Reader(config.data, split, form="numpy", images=["target"], ids=[one.prompt.id for one in found])
     targets = {one.id: torch.from_numpy(one.images["target"]).permute(2, 0, 1) for one in whole}
-    return HeldOutSet(tuple(found), tuple(_as_told(one, shown(targets[one.prompt.id])) for one in found))
+    read = [shown(targets[one.prompt.id]) for one in found]
+    told = tuple(_as_told(one, picture) for one, picture in zip(found, read, strict=True))
+    return HeldOutSet(tuple(found), told, any(picture is not None for picture in read))
 
 
 def _as_told(one: Example, picture: Picture | None) -> Picture | None:

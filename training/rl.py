@@ -35,7 +35,7 @@ def train(config: RLConfig, say: running.Say) -> None:
     """Train, or go on from the last checkpoint; leaves checkpoints, `metrics.jsonl` and grids in `config.out`.
 
     Raises:
-        InputError: no `init`, no prompts, a checkpoint of another configuration.
+        InputError: no `init`, no prompts, a checkpoint of another configuration, a critic that cannot see this data.
         StoppedError: the reward server is gone, the loss is no number, or memory did not suffice; the last checkpoint
             is kept.
     """
@@ -108,6 +108,8 @@ class RLRun:
         config = self.config
         metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
         held = held_out_set(config, config.backbone.side) if self.processes.first else None
+        if held is not None and not held.of_drawn_world:
+            _refuse_blind_critics(config)
         if held is not None and self.step == 0:
             self._evaluate(held, metrics)
         clock, batches = running.Clock(), iter(self.batches)
@@ -172,6 +174,15 @@ class RLRun:
         """Go on where a checkpoint was made; the reference stays that of `init`."""
         running.restore(self, state)
         self.old.load_state_dict(state["old"])
+
+
+def _refuse_blind_critics(config: RLConfig) -> None:
+    for one in config.reward:
+        if one.kind != "clip_surrogate" and one.url is None:
+            raise InputError(
+                f"reward.kind: {one.kind} without a url reads the drawn world alone, and {config.data} is of another;"
+                " begin `plumbline serve rewards` and give its url"
+            )
 
 
 @torch.no_grad()

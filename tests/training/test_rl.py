@@ -225,6 +225,13 @@ def test_a_rate_alone_leaves_the_rest_of_the_optimiser_as_rl_has_it(config: RLCo
     assert (told.lr, told.warmup, told.cosine, told.ema) == (1e-5, 0, False, 0.0)
 
 
+def test_a_critic_of_the_drawn_world_refuses_other_images(config: RLConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.evaluating.shown", lambda target: None)  # as of a photograph
+    with pytest.raises(InputError, match=r"reward.kind: qma without a url reads the drawn world alone"):
+        train(config.model_copy(update={"reward": [Reward(kind="qma")]}), quiet)
+    assert checkpoint.last(config.out) is None
+
+
 def test_rl_begins_somewhere(toy_data: str, sft_run: str, tmp_path: Path) -> None:
     nothing = rl_config(toy_data, sft_run, tmp_path / "o").model_copy(update={"init": None})
     with pytest.raises(InputError, match="init: is missing"):
