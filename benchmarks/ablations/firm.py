@@ -1,6 +1,6 @@
 """`make ablation-firm`: FIRM's rewards against the ones it was measured against, on the drawn world.
 
-python -m benchmarks.ablations.firm --data d [--seeds 3] [--jobs 2] [--quick]
+python -m benchmarks.ablations.firm --data d [--seeds 3] [--jobs 2] [--quick] [--only edits]
 
 Edits under the weighted sums, execution alone and CME; the same prompts, as pictures to be generated, under QMA's
 blends. Every RL begins with one and the same SFT, and seeds differ in RL alone. What it is rewarded by is
@@ -42,6 +42,7 @@ GENERATION_FIGURES = {
     "quality": "quality, 1 to 5",
     "pixel_mse": "pixel MSE",
 }
+FAMILIES = {"edits": (EDIT_REWARDS, EDIT_FIGURES), "generation": (GENERATION_REWARDS, GENERATION_FIGURES)}
 Arms = dict[str, list[Job]]
 
 
@@ -97,44 +98,45 @@ def reward_of(runs: list[Tree]) -> tuple[str, str]:
     return begun, ended
 
 
-def plot(asked: Sitting, edits: Any, generation: Any) -> None:
-    """A row of bars for edits and one for generation."""
-    figure, axes = figures.sheet(
-        2, 4, f"FIRM's rewards on the drawn world, {asked.seeds} seed(s) of RL, 95 % intervals"
-    )
-    for row, keys, found in ((axes[0], EDIT_FIGURES, edits), (axes[1], GENERATION_FIGURES, generation)):
+def plot(asked: Sitting, found: dict[str, dict[str, dict[str, Estimate]]]) -> None:
+    """A row of bars for each family."""
+    title = f"FIRM's rewards on the drawn world, {asked.seeds} seed(s) of RL, 95 % intervals"
+    figure, axes = figures.sheet(len(found), 4, title)
+    for row, (family, arms) in zip(axes, found.items(), strict=True):
+        keys = FAMILIES[family][1]
         for axis, (key, label) in zip(row, keys.items(), strict=False):
-            figures.bars(axis, list(found), [one[key] for one in found.values()], label)
+            figures.bars(axis, list(arms), [one[key] for one in arms.values()], label)
             if label.endswith("1 to 5"):
                 axis.set_ylim(1, 5)
-    axes[1][3].set_axis_off()
+        for axis in row[len(keys) :]:
+            axis.set_axis_off()
     figures.save(figure, plot_path(asked, "firm"))
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Run what is missing, then tables, figures and plot."""
-    asked = sitting("firm", given, seeds=3)
+    only: Tree = {"choices": list(FAMILIES), "help": "one of the two families alone"}
+    asked = sitting("firm", given, seeds=3, only=only)
     start = asked.sft_job(0)
-    edits = jobs_of(asked, start, "edits", EDIT_REWARDS)
-    generation = jobs_of(asked, start, "generation", GENERATION_REWARDS)
-    every = [start, *(job for arms in (edits, generation) for jobs in arms.values() for job in jobs)]
+    wanted = [asked.flags["only"]] if asked.flags["only"] else list(FAMILIES)
+    arms = {family: jobs_of(asked, start, family, FAMILIES[family][0]) for family in wanted}
+    every = [start, *(job for one in arms.values() for jobs in one.values() for job in jobs)]
     done = run(every, asked.folder, asked.jobs)
-
-    def figures_of(arms: Arms) -> dict[str, list[Tree]]:
-        return {arm: [done[job.name] for job in jobs] for arm, jobs in arms.items()}
-
-    edit_rows, edit_lines, edit_found = told(figures_of(edits), EDIT_FIGURES)
-    rows, lines, found = told(figures_of(generation), GENERATION_FIGURES)
     head = (
         f"one SFT of {asked.sft['steps']} steps, {asked.seeds} seed(s) of RL of {asked.rl['steps']} updates; in"
         " brackets 95 %, seeds and held-out samples both drawn anew; the held-out reward is the arm's own"
     )
-    path = plot_path(asked, "firm")
-    for what, part, notes in (("edits", edit_rows, edit_lines), ("generation", rows, lines)):
-        samples = len(next(iter(done[f"{what}-before"]["each"].values())))
-        section(asked, f"{TITLE}, {what}", part, [head, f"{samples} held-out samples", *notes], path)
-    keep(asked, "firm", {"notes": [*edit_lines, *lines], "edits": edit_found, "generation": found})
-    plot(asked, edit_found, found)
+    found: dict[str, Any] = {}
+    notes: list[str] = []
+    for family in wanted:
+        runs = {arm: [done[job.name] for job in jobs] for arm, jobs in arms[family].items()}
+        rows, lines, found[family] = told(runs, FAMILIES[family][1])
+        samples = len(next(iter(done[f"{family}-before"]["each"].values())))
+        said = [head, f"{samples} held-out samples", *lines]
+        section(asked, f"{TITLE}, {family}", rows, said, plot_path(asked, "firm"))
+        notes += lines
+    keep(asked, "firm", {"notes": notes, **found})
+    plot(asked, found)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,23 @@ def test_each_reports_every_arm_as_table_json_and_plot(
     assert all(f"| {arm} |" in text for arm in arms[module])
 
 
+def test_one_family_of_firm_is_reported_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretended(asked: Sequence[Job], folder: Path, at_once: int) -> dict[str, Tree]:
+        folder.mkdir(parents=True)
+        return {job.name: invented(job) for job in asked}
+
+    monkeypatch.setattr(firm, "run", pretended)
+    monkeypatch.setattr(runs, "make_data", lambda *told: None)
+    firm.main(["--data", "d", "--runs", str(tmp_path), "--seeds", "1", "--quick", "--only", "generation"])
+    (folder,) = tmp_path.iterdir()
+    text = (folder / "RESULTS.md").read_text()
+    assert (
+        "FIRM, generation" in text
+        and "FIRM, edits" not in text
+        and Image.open(folder / "ablation-firm.png").width > 800
+    )
+
+
 def test_only_a_whole_sitting_writes_where_it_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "make_data", lambda *told: None)
     quick, whole = (sitting("realign", ["--data=d", f"--runs={tmp_path}", *more], 3) for more in (["--quick"], []))
