@@ -21,7 +21,7 @@ from toyworld.world import Picture, Thing
 from training.backbone import Backbone, Policy, Prompt
 from training.backbones import qwen_image_edit, sd3
 from training.backbones.lora import LoRAConfig
-from training.config import Optimiser, RLConfig, SFTConfig
+from training.config import Optimiser, RLConfig, RLOptimiser, SFTConfig
 from training.data import Example
 from training.optimising import Stepper, Weights
 from training.processes import joined
@@ -102,7 +102,7 @@ class Update:
     """Updates of RL with a reward that any image has: how blue it is."""
 
     def __init__(self, backbone: Backbone, **changes: Any) -> None:
-        optimiser = Optimiser(lr=2e-2, warmup=0, cosine=False)
+        optimiser = RLOptimiser(lr=2e-2, weight_decay=0.01)
         settings = {"group": 6, "rollout_steps": 3, "kl": 0.0, "informative": False, **changes}
         self.config = RLConfig(data="", out="", steps=1, optimiser=optimiser, **settings)
         self.backbone = backbone
