@@ -6,13 +6,7 @@ import asyncio
 import base64
 import hashlib
 import io
-import json
 import logging
-import os
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,119 +14,26 @@ import pytest
 from PIL import Image
 
 from annotators import registry
-from annotators.config import ModelConfig
 from annotators.errors import FinalError, RepairableError, RetryableError, StopRun
-from annotators.interface import RawAnswer, Request
+from annotators.interface import RawAnswer
 from annotators.network import gemini
 from annotators.network.gemini import GeminiProvider
 from schemas.answers import WriterAnswer
-from schemas.errors import InputError
-from schemas.messages import ImagePart, Message, TextPart
+from schemas.messages import ImagePart, TextPart
 from schemas.references import ImageRef
 from storage.images import probe
-
-KEY = "AIzaSyNobodysKey-0123456789"
-USAGE = {"promptTokenCount": 11, "candidatesTokenCount": 5, "thoughtsTokenCount": 2}
-Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class Scripted:
-    """A server that says, byte for byte, what a test wants said."""
-
-    reply: Reply
-    heads: list[str] = field(default_factory=list)
-    bodies: list[Any] = field(default_factory=list)
-    address: str = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-                length = int(
-                    next(line for line in head.split("\r\n") if line.lower().startswith("content-length"))[15:]
-                )
-                self.heads.append(head)
-                self.bodies.append(json.loads(await reader.readexactly(length)))
-                await self.reply(writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def scripted(reply: Reply) -> AsyncIterator[Scripted]:
-    script = Scripted(reply)
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
-    script.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield script
-    finally:
-        server.close()
-
-
-def says(status: int, body: Any, *headers: str) -> Reply:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-
-    async def reply(writer: asyncio.StreamWriter) -> None:
-        head = [f"HTTP/1.1 {status} Word", "Content-Type: application/json", f"Content-Length: {len(data)}", *headers]
-        writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
-        await writer.drain()
-
-    return reply
-
-
-def begins(data: bytes = b"", then: str = "hang") -> Reply:
-    """A reply that breaks off after `data`: it hangs, closes or resets."""
-
-    async def reply(writer: asyncio.StreamWriter) -> None:
-        if data:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + data)
-            await writer.drain()
-        if then == "hang":
-            await asyncio.sleep(30)
-        elif then == "reset":
-            writer.transport.abort()
-        raise ConnectionError
-
-    return reply
-
-
-def answered(text: str = "Add one apple.", finish: Any = "STOP", **more: Any) -> dict[str, Any]:
-    candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": finish}
-    return {"candidates": [candidate], "usageMetadata": USAGE, **more}
-
-
-def config(address: str | None = None, **more: Any) -> ModelConfig:
-    return ModelConfig(provider="gemini", model=more.pop("model", "gemini-2.5-flash"), base_url=address, **more)
-
-
-def question(settings: ModelConfig, *parts: TextPart | ImagePart, **more: Any) -> Request:
-    message = Message(speaker="user", parts=parts or (TextPart(text="Write an instruction."),))
-    return Request("writer", settings.model, (message,), sampling=settings.sampling, **more)
-
-
-def asked_of(reply: Reply, *, most_bytes: int = 1 << 20, calls: int = 1, **more: Any) -> tuple[Any, Scripted]:
-    """What the provider makes of a reply (its answer, or what it raises), and what the server saw."""
-    of_request = {name: more.pop(name) for name in ("modality", "size", "answer") if name in more}
-
-    async def run() -> tuple[Any, Scripted]:
-        async with scripted(reply) as server:
-            settings = config(server.address, **more)
-            key = None if settings.api_key_env is None else os.environ[settings.api_key_env]
-            provider = GeminiProvider(settings, "models.writer", key, most_bytes)
-            found: Any = None
-            try:
-                for _ in range(calls):
-                    found = await provider.answer(question(settings, **of_request))
-            except (RetryableError, RepairableError, FinalError, StopRun) as error:
-                found = error
-            finally:
-                await provider.close()
-            return found, server
-
-    return asyncio.run(run())
+from tests.annotators.network.gemini_server import (
+    KEY,
+    Reply,
+    Scripted,
+    answered,
+    asked_of,
+    begins,
+    config,
+    question,
+    says,
+    scripted,
+)
 
 
 @pytest.fixture
@@ -422,92 +323,3 @@ def test_reasons_of_the_future_do_not_crash(recwarn: pytest.WarningsRecorder) ->
     found, _ = asked_of(says(200, answered(finish="ASKED_TO_STOP", modelStatus={"new": [1]})))
     assert isinstance(found, RawAnswer) and found.text == "Add one apple."
     assert not [w for w in recwarn if "ASKED_TO_STOP" in str(w.message)]
-
-
-# -- making one -----------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in gemini.USUAL_KEYS:
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(InputError, match="GEMINI_API_KEY"):
-        registry.make(config(), "models.writer")
-
-
-@pytest.mark.parametrize("name", gemini.USUAL_KEYS)
-def test_either_of_the_usual_variables_is_named_in_lines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for other in gemini.USUAL_KEYS:
-        monkeypatch.delenv(other, raising=False)
-    monkeypatch.setenv(name, KEY)
-    provider = gemini.make(config(), "models.writer")
-    assert provider.secrets == (KEY,)
-    line = provider._refused(403, {"error": {"message": "no"}}, {})
-    assert isinstance(line, StopRun) and name in line.line
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        ({"model": "no model?"}, "models.writer.model"),
-        ({"model": "../secrets"}, "models.writer.model"),
-        ({"address": "ftp://host"}, "models.writer.base_url"),
-        ({"address": "http://me:secret@host"}, "models.writer.base_url: holds credentials"),
-        ({"address": "http://host/v1beta/"}, "models.writer.base_url: the SDK adds /v1beta"),
-        ({"structured": "prompt"}, "models.writer.structured"),
-        ({"extra": {"topk": 3}}, "models.writer.extra.topk: no field .* did you mean top_k"),
-        ({"extra": {"max_output_tokens": 3}}, "say max_tokens"),
-        ({"extra": {"http_options": {}}}, "say base_url"),
-        ({"extra": {"candidate_count": 3}}, "models.writer.extra.candidate_count: is the provider's own"),
-        ({"extra": {"audio_timestamp": True}}, "only Google's Agent Platform"),
-        ({"extra": {"top_k": "many"}}, "models.writer.extra.top_k: .*number"),
-        ({"extra": {"image_config": {"size": 3}}}, r"models.writer.extra.image_config.size"),
-        ({"extra": {"media_resolution": "HUGE"}}, "models.writer.extra.media_resolution: .*HUGE"),
-    ],
-)
-def test_configs_that_cannot_be_asked_with_are_refused(more: dict[str, Any], says: str) -> None:
-    address = more.pop("address", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=says):
-        gemini.make(config(address, **more), "models.writer")
-
-
-def test_configs_that_can_are_not() -> None:
-    extra = {
-        "top_k": 40,
-        "media_resolution": "MEDIA_RESOLUTION_LOW",
-        "safety_settings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
-        "image_config": {"image_size": "2K"},
-        "thinking_config": {"thinking_level": "LOW"},
-    }
-    assert gemini.make(config("http://127.0.0.1:9", extra=extra), "models.writer").name == "gemini"
-
-
-@pytest.mark.parametrize(
-    ("model", "paints", "most"),
-    [
-        ("gemini-2.5-flash", False, None),
-        ("gemini-2.5-flash-image", True, 3),
-        ("gemini-2.5-flash-image-preview", True, 3),
-        ("gemini-2.0-flash-preview-image-generation", True, 3),
-        ("gemini-3-pro-image-preview", True, 14),
-        ("gemini-3.1-flash-image", True, 14),
-        ("imagen-4.0-generate-001", False, None),  # another protocol
-    ],
-)
-def test_what_models_can_do_is_read_off_their_names(model: str, paints: bool, most: int | None) -> None:
-    can = gemini.make(config("http://127.0.0.1:9", model=model), "models.painter").capabilities
-    assert (can.images_in, can.images_out, can.max_images, can.batch, can.sizes) == (True, paints, most, True, None)
-    can = gemini.make(config("http://127.0.0.1:9", model=model, max_images=5), "models.painter").capabilities
-    assert can.max_images == 5
-
-
-def test_the_last_sdk_for_the_oldest_python_is_enough() -> None:
-    project = (Path(__file__).parents[3] / "pyproject.toml").read_text()
-    assert 'requires-python = ">=3.10"' in project
-    least = re.search(r'"google-genai>=(\d+)\.(\d+)"', project)
-    # 2.33 declares Python >= 3.10, 2.34 and later Python >= 3.11: pip would find nothing to install on 3.10.
-    assert least is not None and (int(least[1]), int(least[2])) <= (2, 33)
-
-
-def test_a_model_of_ones_own_paints_where_its_modalities_say_so() -> None:
-    settings = config("http://127.0.0.1:9", model="house-painter", extra={"response_modalities": ["TEXT", "IMAGE"]})
-    assert gemini.make(settings, "models.painter").capabilities.images_out
