@@ -46,12 +46,12 @@ class Metrics:
         """Add a line, and say it; NaN and infinity become null."""
         if not self._writes:
             return
-        sound = {key: _sound(value) for key, value in figures.items()}
-        self._lines.append(json.dumps({"step": step, **sound}))
+        told = sound(figures)
+        self._lines.append(json.dumps({"step": step, **told}))
         paths.write_atomic(self._address, ("\n".join(self._lines) + "\n").encode())
         self._say(
             f"step {step:,}  "
-            + "  ".join(f"{key} {_short(value)}" for key, value in sound.items() if not isinstance(value, (list, dict)))
+            + "  ".join(f"{key} {_short(value)}" for key, value in told.items() if not isinstance(value, (list, dict)))
         )
 
 
@@ -218,11 +218,12 @@ def _mend(out: str, how: str) -> str:
     return f"the last checkpoint is {found}; take {how}, with that as `init` and another `out`"
 
 
-def _sound(value: Any) -> Any:
+def sound(value: Any) -> Any:
+    """The same as JSON has it: without NaN and infinity, numbers to six places."""
     if isinstance(value, dict):
-        return {key: _sound(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_sound(one) for one in value]
+        return {key: sound(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [sound(one) for one in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value

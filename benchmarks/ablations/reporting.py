@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results
 from benchmarks.ablations.runs import ROOT, Sitting
+from training.running import sound
 
 
 def keep(asked: Sitting, name: str, figures: dict[str, Any]) -> None:
     """The figures as JSON, beside the code; those of a quick sitting beside its runs."""
     here = asked.folder if asked.quick else Path(__file__).parent
-    tree = _sound({"machine": results.machine(), "command": asked.command, **figures})
+    tree = sound({"machine": results.machine(), "command": asked.command, **figures})
     (here / f"{name}.json").write_text(json.dumps(tree, indent=1) + "\n")
 
 
@@ -28,14 +28,3 @@ def section(asked: Sitting, title: str, rows: list[results.Row], notes: list[str
 def plot_path(asked: Sitting, name: str) -> Path:
     """The PNG's place."""
     return (asked.folder if asked.quick else ROOT / "docs") / f"{'' if name == 'sweep' else 'ablation-'}{name}.png"
-
-
-def _sound(value: Any) -> Any:
-    """Without NaN, which is no JSON."""
-    if isinstance(value, dict):
-        return {key: _sound(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_sound(one) for one in value]
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value

@@ -141,7 +141,17 @@ def test_only_a_whole_sitting_writes_where_it_is_committed(tmp_path: Path, monke
 def test_one_run_is_made_measured_and_not_made_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = made(tmp_path)
     asked = sitting(
-        "firm", ["--data", data, f"--runs={tmp_path / 'runs'}", "--sft-steps=2", "--set=batch=4", *TINY_FLAGS], 1
+        "firm",
+        [
+            "--data",
+            data,
+            f"--runs={tmp_path / 'runs'}",
+            "--sft-steps=2",
+            "--set=batch=4",
+            "--set=tasks=[]",
+            *TINY_FLAGS,
+        ],
+        1,
     )
     job = asked.sft_job(0)
     found = run([job], asked.folder, 1)[job.name]
