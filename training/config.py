@@ -40,7 +40,7 @@ class Optimiser(Strict):
     Attributes:
         lr: the highest learning rate; it rises over `warmup` steps and then falls along a half cosine to a fiftieth.
         clip: gradients are scaled down to this norm.
-        ema: of SFT: the decay of the weights' moving average, which is what is evaluated and kept; 0: none.
+        ema: the decay of the weights' moving average, which is what is evaluated and kept; 0: none.
     """
 
     lr: float = Field(default=1e-3, gt=0)
@@ -53,7 +53,7 @@ class Optimiser(Strict):
 
 
 class RLOptimiser(Optimiser):
-    """AdamW as RL has it: a low rate that stays, from weights that are evaluated as they are."""
+    """AdamW as RL has it: a low rate that stays; the weights themselves are evaluated, unless `ema` is given."""
 
     lr: float = Field(default=3e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -125,8 +125,9 @@ class SFTConfig(Run):
             `uniform` also trains the first steps from noise, on which small models depend.
         snr_gamma: the most that an error of the clean image weighs in the flow's loss, as Min-SNR weighting has it
             (`training.flow.min_snr_weights`); none: as much as velocities make of it.
-        describe: weight of a third loss, cross-entropy on the captions of references that are shown alone: the
-            understanding data that BAGEL is trained on besides, from which what prompts leave unsaid is seen.
+        understand: weight of cross-entropy on a second batch, of all tasks, whatever `tasks` says: the caption of a
+            reference that is shown alone, or the IC-CoT. BAGEL is trained on understanding data besides, too; from
+            captions it learns to see what prompts leave unsaid, and few samples are learned by heart.
         ce_weight, mse_weight: of the two losses; 1 and 1 in BAGEL (Re-Align does not say).
     """
 
@@ -135,7 +136,7 @@ class SFTConfig(Run):
     form: Literal["structured", "free", "none"] = "structured"
     times: Times = "logit_normal"
     snr_gamma: float | None = Field(default=None, gt=0)
-    describe: float = Field(default=0.0, ge=0)
+    understand: float = Field(default=0.0, ge=0)
     ce_weight: float = Field(default=1.0, ge=0)
     mse_weight: float = Field(default=1.0, ge=0)
     optimiser: Optimiser = Optimiser()
@@ -186,9 +187,10 @@ class RLConfig(Run):
         temperature: of the IC-CoTs.
         rollout_steps: flow steps of a rollout.
         reward: one or several, weighted.
-        less_target: take off each reward what the sample's own target is worth under the same IC-CoT. Under `rid` the
-            rewards of a group differ by how its captions are worded, more than by what was drawn; this leaves the
-            latter. (A control variate: it does not depend on what is drawn.)
+        less_siblings: take off each surrogate reward what the other images of its group are worth under the same
+            IC-CoT, on average. Under `rid` these rewards differ by how captions are worded, more than by what was
+            drawn; this leaves the latter. (A control variate for `policy: image`: no other image depends on this one.
+            Critics read no caption.)
         std: advantages are divided by the spread of their `group`, or of the whole batch (`global`).
         informative: leave groups out that teach little (`rewards.groups.informative_samples`), where at least one does.
         beta: DiffusionNFT's distance of its two branches.
@@ -208,7 +210,7 @@ class RLConfig(Run):
     temperature: float = Field(default=1.0, gt=0)
     rollout_steps: int = Field(default=7, ge=2)
     reward: list[Reward] = Field(default=[Reward(kind="clip_surrogate")], min_length=1)
-    less_target: bool = False
+    less_siblings: bool = False
     std: Literal["group", "global"] = "global"
     informative: bool = False
     beta: float = Field(default=1.0, gt=0)
@@ -222,3 +224,9 @@ class RLConfig(Run):
     advantage_clip: float = Field(default=5.0, gt=0)
     optimiser: RLOptimiser = RLOptimiser()
     eval_samples: int = Field(default=96, ge=1)
+
+    @model_validator(mode="after")
+    def _siblings_share_no_policy(self) -> Self:
+        if self.less_siblings and self.policy != "image":
+            raise ValueError("less_siblings: goes with policy: image; what reasons would not be rewarded for its words")
+        return self

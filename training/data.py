@@ -114,8 +114,8 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
 
 
 def of_all_tasks(config: Run) -> Run:
-    """The configuration without a choice of samples: what is only read or described may be any task's."""
-    return config.model_copy(update={"tasks": (), "max_references": None})
+    """The configuration without a choice of tasks: what is only read or described may be any one's."""
+    return config.model_copy(update={"tasks": ()})
 
 
 def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:

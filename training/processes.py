@@ -52,6 +52,10 @@ class Processes:
         dist.all_gather(parts, values.contiguous())
         return torch.cat(parts)
 
+    def own(self, count: int) -> slice:
+        """Where in what was gathered this process's `count` values are."""
+        return slice(self.rank * count, (self.rank + 1) * count)
+
     def wait(self) -> None:
         """Until all are here."""
         if self.world > 1:

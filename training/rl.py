@@ -27,7 +27,7 @@ from training.data import Batches, Example, reader_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
 from training.optimising import Stepper, Weights
 from training.processes import Processes, joined
-from training.rewarding import Rollouts, Surrogate, rewarding
+from training.rewarding import Rewarding, Rollouts, Surrogate, rewarding
 from training.sft import length_of
 
 
@@ -55,6 +55,21 @@ def train(config: RLConfig, say: running.Say) -> None:
         else:
             say(f"{config.data}: {reader.samples:,} prompts for RL; {config.batch} x {config.group} rollouts an update")
         run.train()
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The policy that is trained, and two that are not.
+
+    Attributes:
+        backbone: has the weights that are trained.
+        old: those that draw for `nft`, which lag behind.
+        reference: those that RL began with.
+    """
+
+    backbone: Backbone
+    old: Weights
+    reference: Weights
 
 
 @dataclass(frozen=True)
@@ -97,8 +112,11 @@ class RLRun:
         for _, one in named:
             one.requires_grad_(True)
         self.stepper = Stepper(named, config.optimiser, config.steps)
-        self.reference, self.old = Weights(named), Weights(named)
+        self.policies = Policies(backbone, Weights(named), Weights(named))
+        self.average = Weights(named)
         self.reward = rewarding(config.reward, config.device)
+        worded = [one for one in config.reward if one.kind == "clip_surrogate"]
+        self.worded = rewarding(worded, config.device) if config.less_siblings else None
         self.generator = torch.Generator().manual_seed(config.seed * 1009 + processes.rank)
         self.step = 0
         self._say = say
@@ -130,27 +148,24 @@ class RLRun:
     def update(self, batch: list[Example]) -> dict[str, float]:
         """One update: roll out, reward, advantages, gradient steps."""
         config = self.config
-        group = rollouts(self.backbone, batch, config, self.generator, self.old)
+        group = rollouts(self.policies, batch, config, self.generator)
         images = self.backbone.decode(group.x)
         rewards = self.reward(Rollouts(group.examples, group.reasonings, images))
-        worth = rewards
-        if config.less_target:
-            targets = self.backbone.decode(self.backbone.latents([one.target for one in group.examples]))
-            worth = rewards - self.reward(Rollouts(group.examples, group.reasonings, targets))
-        advantages, weights, statistics = weighed(worth, config)
+        worth = rewards if self.worded is None else rewards - self._of_siblings(group, images, self.worded)
+        own = self.processes.own(len(worth))
+        advantages, weights, statistics = weighed(self.processes.gathered(torch.from_numpy(worth)).numpy(), config)
         loss = norm = 0.0
-        # All processes step, or none: one that has nothing to train on adds a gradient of 0.
-        if bool(self.processes.gathered(torch.tensor([weights.any()])).any()):
+        if weights.any():  # all processes step, or none: one that has nothing to train on adds a gradient of 0
             for _ in range(config.inner):
-                value = rl_loss(
-                    self.backbone, group, advantages, weights, config, self.generator, self.old, self.reference
-                )
+                value = rl_loss(self.policies, group, advantages[own], weights[own], config, self.generator)
                 running.refuse_nan(value, self.step + 1)
                 norm = self.stepper.step(value, self.step, self.processes)
                 loss = float(value.detach())
-        self.old.follow(min(config.old_decay, 0.001 * self.step))
+        self.policies.old.follow(min(config.old_decay, 0.001 * self.step))
+        self.average.follow(min(config.optimiser.ema, (self.step + 1) / (self.step + 10)))
         return {
             "reward": float(np.nanmean(rewards)) if np.isfinite(rewards).any() else float("nan"),
+            "reward_std": group_statistics(rewards.reshape(-1, config.group)).mean_std,
             "group_std": statistics.mean_std if statistics else float("nan"),
             "zero_std_ratio": statistics.zero_std_ratio if statistics else float("nan"),
             "unrewarded": float(np.isnan(rewards).mean()),
@@ -161,19 +176,30 @@ class RLRun:
             "grad_norm": norm,
         }
 
+    def _of_siblings(self, group: Group, images: Tensor, reward: Rewarding) -> Any:
+        """[B] what the other images of the group are worth under each rollout's own IC-CoT, on average."""
+        size = self.config.group
+        rows = images.reshape(-1, size, *images.shape[1:])
+        turned = (rows.roll(by, 1).flatten(0, 1) for by in range(1, size))
+        return np.mean([reward(Rollouts(group.examples, group.reasonings, one)) for one in turned], axis=0)
+
     def _evaluate(self, held: HeldOutSet, metrics: running.Metrics) -> None:
         clip = Surrogate("toy") if held.drawn else None
-        found = evaluate(self.backbone, held, self.config, reward=self.reward, clip=clip)
+        with self.average.in_model():
+            found = evaluate(self.backbone, held, self.config, reward=self.reward, clip=clip)
         metrics.write(self.step, **found.figures, each=found.each)
         write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
 
     def _save(self) -> None:
-        running.save(self, best=self.backbone.saved(), old=self.old.state_dict())
+        with self.average.in_model():
+            best = self.backbone.saved()
+        running.save(self, best=best, average=self.average.state_dict(), old=self.policies.old.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was made; the reference stays that of `init`."""
         running.restore(self, state)
-        self.old.load_state_dict(state["old"])
+        self.average.load_state_dict(state["average"])
+        self.policies.old.load_state_dict(state["old"])
 
 
 def _refuse_blind_critics(config: RLConfig) -> None:
@@ -186,10 +212,9 @@ def _refuse_blind_critics(config: RLConfig) -> None:
 
 
 @torch.no_grad()
-def rollouts(
-    backbone: Backbone, batch: list[Example], config: RLConfig, generator: torch.Generator, old: Weights
-) -> Group:
+def rollouts(policies: Policies, batch: list[Example], config: RLConfig, generator: torch.Generator) -> Group:
     """`group` rollouts of each sample: an IC-CoT, sampled, and an image drawn from it."""
+    backbone = policies.backbone
     examples = [one for one in batch for _ in range(config.group)]
     prompts = [one.prompt for one in examples]
     if config.rid:
@@ -202,7 +227,7 @@ def rollouts(
     noise = _noise(len(examples), backbone, generator, device)
     times = flow.schedule(config.rollout_steps, config.shift)
     if config.algo == "nft":  # the policy that draws lags behind the one that is trained
-        with old.in_model():
+        with policies.old.in_model():
             x = flow.ode_sample(lambda x, t: backbone.velocity(x, t, context), noise, times)
         return Group(examples, reasonings, context, x, [])
     x, path = noise, []
@@ -234,14 +259,7 @@ def weighed(rewards: Any, config: RLConfig) -> tuple[Any, Any, GroupStatistics |
 
 
 def rl_loss(
-    backbone: Backbone,
-    group: Group,
-    advantages: Any,
-    weights: Any,
-    config: RLConfig,
-    generator: torch.Generator,
-    old: Weights,
-    reference: Weights,
+    policies: Policies, group: Group, advantages: Any, weights: Any, config: RLConfig, generator: torch.Generator
 ) -> Tensor:
     """The loss of one gradient step: the image's part, the text's part, or both; the mean over what is trained on."""
     advantage = torch.as_tensor(advantages, dtype=torch.float32, device=group.x.device)
@@ -249,35 +267,28 @@ def rl_loss(
     each = torch.zeros_like(advantage)
     context = group.context
     if config.policy in ("text", "both"):
-        now = backbone.encode(group.prompts, group.reasonings)
+        now = policies.backbone.encode(group.prompts, group.reasonings)
         if now.logp is None or now.tokens is None or context.logp is None:
             raise InputError(f"policy: {config.policy}; this backbone trains no text, set policy: image")
         each = each + flow.token_policy_loss(now.logp, context.logp, now.tokens, advantage, config.text_clip)
         context = now if config.policy == "both" else context
     if config.policy in ("image", "both"):
         part = _nft if config.algo == "nft" else _flow_grpo
-        each = each + part(backbone, group, context, advantage, config, generator, old, reference)
+        each = each + part(policies, group, context, advantage, config, generator)
     return (each * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _nft(
-    backbone: Backbone,
-    group: Group,
-    context: Context,
-    advantage: Tensor,
-    config: RLConfig,
-    generator: torch.Generator,
-    old: Weights,
-    reference: Weights,
+    policies: Policies, group: Group, context: Context, advantage: Tensor, config: RLConfig, generator: torch.Generator
 ) -> Tensor:
     """[B] DiffusionNFT at one time per rollout; times A_max / beta as its code scales it."""
-    x0 = group.x
+    backbone, x0 = policies.backbone, group.x
     t = flow.uniform_times(len(x0), generator, shift=config.shift).to(x0.device)
     xt = flow.interpolate(x0, _noise(len(x0), backbone, generator, x0.device), t)
     with torch.no_grad():
-        with old.in_model():
+        with policies.old.in_model():
             before = backbone.velocity(xt, t, group.context)
-        with reference.in_model():
+        with policies.reference.in_model():
             first = backbone.velocity(xt, t, group.context)
     velocity = backbone.velocity(xt, t, context)
     r = nft_r(advantage, clip=config.advantage_clip)
@@ -286,22 +297,16 @@ def _nft(
 
 
 def _flow_grpo(
-    backbone: Backbone,
-    group: Group,
-    context: Context,
-    advantage: Tensor,
-    config: RLConfig,
-    generator: torch.Generator,
-    old: Weights,
-    reference: Weights,
+    policies: Policies, group: Group, context: Context, advantage: Tensor, config: RLConfig, generator: torch.Generator
 ) -> Tensor:
     """[B] Flow-GRPO over some of the rollout's steps, the mean over those."""
+    backbone = policies.backbone
     chosen = torch.randperm(len(group.path), generator=generator)[: config.sde_steps].tolist()
     each = torch.zeros_like(advantage)
     for number in chosen:
         x, to, now, then, logp = group.path[number]
         t = x.new_full((len(x),), now)
-        with torch.no_grad(), reference.in_model():
+        with torch.no_grad(), policies.reference.in_model():
             first = flow.sde_step(x, backbone.velocity(x, t, group.context), now, then, level=config.level, to=to)
         step = flow.sde_step(x, backbone.velocity(x, t, context), now, then, level=config.level, to=to)
         each = each + flow.clipped_policy_loss(step.logp, logp, advantage, config.clip)

@@ -1,8 +1,9 @@
 """Stage 1, supervised fine-tuning: cross-entropy on the IC-CoT, flow matching on the target (arXiv 2601.05124).
 
-L = L_cot + L_img, the weights 1 and 1 of BAGEL, and, where `describe` asks for it, cross-entropy on captions of single
-references, as BAGEL mixes understanding data in. Every reasoning of a sample is used, one per visit in turn: a model
-that has seen one alone has nothing to sample from when reasoning-induced diversity asks it to.
+L = L_cot + L_img, the weights 1 and 1 of BAGEL, and, where `understand` asks for it, cross-entropy on captions of
+single references and on IC-CoTs of all tasks, as BAGEL mixes understanding data in. Every reasoning of a sample is
+used, one per visit in turn: a model that has seen one alone has nothing to sample from when reasoning-induced
+diversity asks it to.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from training.optimising import Stepper, Weights
 from training.processes import Processes, joined
 from training.rewarding import Surrogate
 
+_ALONE = "<image_1>"
+"""What is asked of a reference that is shown alone."""
+
 TIMES = {"logit_normal": flow.logit_normal_times, "uniform": flow.uniform_times}
 
 
@@ -43,11 +47,13 @@ def train(config: SFTConfig, say: running.Say) -> None:
         running.set_threads(config)
         share = {"side": config.backbone.side, "rank": processes.rank, "world": processes.world}
         reader = reader_of(config, "sft", seed=config.seed, **share)
-        described = reader_of(of_all_tasks(config), "sft", seed=config.seed + 1, **share) if config.describe else None
+        understood = (
+            reader_of(of_all_tasks(config), "sft", seed=config.seed + 1, **share) if config.understand else None
+        )
         reader_of(config, "test", side=None, seed=None)  # or it is said now
         found = running.begin(config, processes)
         backbone = running.open_backbone(config, lambda: texts_of(config))
-        run = SFTRun(config, backbone, reader, described, processes, say)
+        run = SFTRun(config, backbone, reader, understood, processes, say)
         if found is not None:
             run.load_state_dict(found[1])
             say(f"{config.out}: goes on from {found[0]}")
@@ -65,7 +71,7 @@ class SFTRun:
         config: SFTConfig,
         backbone: Backbone,
         reader: Reader,
-        described: Reader | None,
+        understood: Reader | None,
         processes: Processes,
         say: running.Say,
     ) -> None:
@@ -75,7 +81,7 @@ class SFTRun:
         size = config.batch // processes.world
         kept: dict[str, Any] = {"workers": config.workers, "keep": config.keep_decoded}
         self.batches = Batches(reader, size, length_of, **kept)
-        self.described = Batches(described, size, length_of, **kept) if described is not None else None
+        self.understood = Batches(understood, size, length_of, **kept) if understood is not None else None
         named = list(backbone.trained("both"))
         self.stepper = Stepper(named, config.optimiser, config.steps)
         self.average = Weights(named)
@@ -89,11 +95,11 @@ class SFTRun:
         config = self.config
         metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
         clock, batches = running.Clock(), iter(self.batches)
-        captioned = iter(self.described) if self.described is not None else None
+        understood = iter(self.understood) if self.understood is not None else None
         while self.step < config.steps:
             with clock.waiting():
                 epoch, batch = next(batches)
-                pictures = next(captioned) if captioned is not None else None
+                seen, others = next(understood) if understood is not None else (0, None)
             ce, mse = sft_losses(
                 self.backbone,
                 batch,
@@ -102,10 +108,10 @@ class SFTRun:
                 config,
             )
             loss, figures = config.ce_weight * ce + config.mse_weight * mse, {}
-            if pictures is not None:
-                described = description_loss(self.backbone, *pictures)
-                loss = loss + config.describe * described
-                figures["ce_described"] = float(described.detach())
+            if others is not None:
+                described, reasoned = understanding_losses(self.backbone, others, seen, config)
+                loss = loss + config.understand * (described + reasoned)
+                figures = {"ce_described": float(described.detach()), "ce_reasoned": float(reasoned.detach())}
             running.refuse_nan(loss, self.step + 1)
             norm = self.stepper.step(loss, self.step, self.processes)
             self.step += 1
@@ -149,15 +155,15 @@ class SFTRun:
     def _save(self) -> None:
         with self.average.in_model():
             best = self.backbone.saved()
-        described = self.described.state_dict() if self.described is not None else None
-        running.save(self, best=best, average=self.average.state_dict(), described=described)
+        understood = self.understood.state_dict() if self.understood is not None else None
+        running.save(self, best=best, average=self.average.state_dict(), understood=understood)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a checkpoint was made."""
         running.restore(self, state)
         self.average.load_state_dict(state["average"])
-        if self.described is not None:
-            self.described.load_state_dict(state["described"])
+        if self.understood is not None:
+            self.understood.load_state_dict(state["understood"])
 
 
 def sft_losses(
@@ -175,18 +181,30 @@ def sft_losses(
     return cross_entropy(context, x0), each.mean()
 
 
-def description_loss(backbone: Backbone, epoch: int, batch: list[Example]) -> Tensor:
-    """Cross-entropy on the caption of one reference of each sample, which is shown alone; another one each epoch."""
-    pairs = [
-        (Prompt(one.prompt.id, "<image_1>", (one.prompt.images[number],)), caption)
-        for one in batch
-        if one.prompt.images
-        for number in [(epoch + _offset(one)) % len(one.prompt.images)]
-        if (caption := one.record["references"][number]["caption"])
-    ]
+def understanding_losses(
+    backbone: Backbone, batch: list[Example], epoch: int, config: SFTConfig
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy on captions, and on IC-CoTs: of each sample one caption or its IC-CoT, another one each epoch."""
+    lessons = [lesson(one, epoch, config) for one in batch]
+    described = [(prompt, text) for prompt, text in lessons if text and prompt.text == _ALONE]
+    reasoned = [(prompt, text) for prompt, text in lessons if text and prompt.text != _ALONE]
+    return _cross_entropy_of(backbone, described), _cross_entropy_of(backbone, reasoned)
+
+
+def lesson(one: Example, epoch: int, config: SFTConfig) -> tuple[Prompt, str]:
+    """What is asked in an epoch, and its answer: the IC-CoT, or the caption of one reference, which is shown alone."""
+    images = one.prompt.images
+    turn, describe = divmod(epoch + _offset(one), 2)
+    if not describe or not images:
+        return one.prompt, chosen(one, turn, config)
+    number = turn % len(images)
+    return Prompt(one.prompt.id, _ALONE, (images[number],)), one.record["references"][number]["caption"]
+
+
+def _cross_entropy_of(backbone: Backbone, pairs: list[tuple[Prompt, str]]) -> Tensor:
     if not pairs:
         return torch.zeros(())
-    context = backbone.encode([prompt for prompt, _ in pairs], [caption for _, caption in pairs])
+    context = backbone.encode([prompt for prompt, _ in pairs], [text for _, text in pairs])
     return cross_entropy(context, torch.zeros(()))
 
 

@@ -34,7 +34,7 @@ HELD_OUT = {
     "reward": "reward, cosine",
     "pixel_mse": "pixel MSE",
 }
-DURING = {"group_std": "group reward std, cosine", "zero_std_ratio": "zero-std groups, share"}
+DURING = {"reward_std": "group reward std, cosine", "zero_std_ratio": "zero-std groups, share"}
 
 
 def jobs_of(asked: Sitting) -> dict[str, list[Job]]:
@@ -77,7 +77,7 @@ def differences(arms: dict[str, list[Tree]]) -> list[str]:
             gap = figures.difference(a, b)
             said.append(f"{key} {figures.told(gap)}, {figures.clear(gap)}")
         lines.append(f"{one} less {other}: " + "; ".join(said))
-    a, b = ([figures.logged(run["metrics"], "group_std")[1] for run in arms[arm]] for arm in (RID, RGA))
+    a, b = ([figures.logged(run["metrics"], "reward_std")[1] for run in arms[arm]] for arm in (RID, RGA))
     gap = figures.difference(a, b)
     return [*lines, f"group reward std, RID less one IC-CoT: {figures.told(gap, 4)}, {figures.clear(gap)}"]
 

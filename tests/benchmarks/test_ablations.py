@@ -62,7 +62,7 @@ def invented(job: Job) -> Tree:
         {"step": n, "each": {k: (level + n / 9 + rng.normal(0, 0.1, 9)).tolist() for k in ("reward", "truth")}}
         for n in (0, 3)
     ]
-    updates = [{"step": n, "group_std": 0.02, "zero_std_ratio": 0.1} for n in (1, 2, 3)]
+    updates = [{"step": n, "reward_std": 0.02, "zero_std_ratio": 0.1} for n in (1, 2, 3)]
     evaluated = [{"step": n, "eval_reward": level + n / 9} for n in (0, 3)]
     return {
         "each": each,

@@ -25,7 +25,7 @@ from training.config import Optimiser, RLConfig, RLOptimiser, SFTConfig
 from training.data import Example
 from training.optimising import Stepper, Weights
 from training.processes import joined
-from training.rl import Group, rl_loss, rollouts, weighed
+from training.rl import Group, Policies, rl_loss, rollouts, weighed
 from training.sft import sft_losses
 
 ICCOT = "<out_caption>A blue star on grass.</out_caption><relation_1>The grass is from image_1.</relation_1>"
@@ -107,20 +107,19 @@ class Update:
         self.config = RLConfig(data="", out="", steps=1, optimiser=optimiser, **settings)
         self.backbone = backbone
         named = list(backbone.trained(self.config.policy))
-        self.stepper, self.old, self.reference = Stepper(named, optimiser, 99), Weights(named), Weights(named)
+        self.stepper = Stepper(named, optimiser, 99)
+        self.policies = Policies(backbone, Weights(named), Weights(named))
         self.generator = torch.Generator().manual_seed(0)
 
     def __call__(self, batch: list[Example]) -> tuple[Group, float]:
-        group = rollouts(self.backbone, batch, self.config, self.generator, self.old)
+        group = rollouts(self.policies, batch, self.config, self.generator)
         images = self.backbone.decode(group.x)
         rewards = (images[:, 2] - images[:, 0]).mean((1, 2)).numpy()
         advantages, weights, _ = weighed(rewards, self.config)
         with joined() as processes:
-            loss = rl_loss(
-                self.backbone, group, advantages, weights, self.config, self.generator, self.old, self.reference
-            )
+            loss = rl_loss(self.policies, group, advantages, weights, self.config, self.generator)
             assert torch.isfinite(loss) and self.stepper.step(loss, 0, processes) > 0
-        self.old.follow(0.0)
+        self.policies.old.follow(0.0)
         return group, float(np.mean(rewards))
 
 

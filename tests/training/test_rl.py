@@ -22,7 +22,7 @@ from training.data import Batches, Example, reader_of
 from training.optimising import Weights
 from training.processes import Processes, joined
 from training.rewarding import ByServer, Drawn, Rollouts, rewarding
-from training.rl import Group, RLRun, rl_loss, rollouts, train, weighed
+from training.rl import Group, Policies, RLRun, rl_loss, rollouts, train, weighed
 from training.sft import length_of
 
 
@@ -50,17 +50,19 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def old_of(backbone: ToyBackbone) -> Weights:
-    return Weights(list(backbone.trained("image")))
+def policies_of(backbone: ToyBackbone) -> Policies:
+    named = list(backbone.trained("image"))
+    return Policies(backbone, Weights(named), Weights(named))
 
 
 def test_with_rid_each_rollout_reasons_for_itself_and_without_a_group_shares_one(
     backbone: ToyBackbone, batch: list[Example], config: RLConfig
 ) -> None:
-    own = rollouts(backbone, batch, config, seeded(), old_of(backbone))
+    policies = policies_of(backbone)
+    own = rollouts(policies, batch, config, seeded())
     assert len(own.reasonings) == config.batch * config.group == len(own.x)
     assert len(set(own.reasonings[: config.group])) > 1
-    shared = rollouts(backbone, batch, config.model_copy(update={"rid": False}), seeded(), old_of(backbone))
+    shared = rollouts(policies, batch, config.model_copy(update={"rid": False}), seeded())
     for at in range(0, len(shared.reasonings), config.group):
         assert len(set(shared.reasonings[at : at + config.group])) == 1
         assert not torch.equal(shared.x[at], shared.x[at + 1]), "the noise is each one's own"
@@ -80,20 +82,49 @@ def test_advantages_are_of_groups_and_failed_rollouts_train_nothing(config: RLCo
     assert weighed(np.full(6, np.nan), config)[1].tolist() == [0] * 6
 
 
-def test_less_target_leaves_nothing_of_a_reward_for_words(toy_data: str, sft_run: str, tmp_path: Path) -> None:
-    """A reward of captions alone differs within a group, but not from what the target is worth under the same words."""
-    said = {}
+def test_less_siblings_leaves_of_a_reward_what_was_drawn(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    """What words alone are worth differs within a group, but not from what siblings are worth under the same words."""
+
+    def words(given: Rollouts) -> Any:
+        return np.array([float(len(text)) for text in given.reasonings])
+
+    def words_and_light(given: Rollouts) -> Any:
+        return words(given) + given.images.double().mean((1, 2, 3)).numpy()
+
+    said: dict[tuple[str, bool], dict[str, float]] = {}
+    for reward in (words, words_and_light):
+        for less in (False, True):
+            config = rl_config(
+                toy_data, sft_run, tmp_path / "rl", less_siblings=less, reward=[{"kind": "clip_surrogate"}]
+            )
+            backbone = running.open_backbone(config, lambda: iter(()))
+            reader = reader_of(config, "rl", side=16, seed=0)
+            with joined() as processes:
+                run = RLRun(config, backbone, reader, processes, quiet)
+                run.reward, run.worded = reward, (reward if less else None)
+                said[reward.__name__, less] = run.update(next(iter(run.batches))[1])
+    assert said["words", False]["group_std"] > 0 == said["words", True]["group_std"]
+    assert said["words", True]["zero_std_ratio"] == 1
+    assert 0 < said["words_and_light", True]["group_std"] < said["words_and_light", False]["group_std"]
+    for key in ("reward", "reward_std"):
+        assert said["words", True][key] == said["words", False][key], "these are of the reward itself"
+
+
+def test_siblings_leave_a_critic_as_it_is(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    """It reads no caption."""
+    said = []
     for less in (False, True):
-        config = rl_config(toy_data, sft_run, tmp_path / f"rl{less}", less_target=less)
-        backbone = running.open_backbone(config, lambda: iter(()))
+        config = rl_config(toy_data, sft_run, tmp_path / "rl", less_siblings=less)
         reader = reader_of(config, "rl", side=16, seed=0)
         with joined() as processes:
-            run = RLRun(config, backbone, reader, processes, quiet)
-            run.reward = lambda given: np.array([float(len(text)) for text in given.reasonings])
-            said[less] = run.update(next(iter(run.batches))[1])
-    assert said[False]["group_std"] > 0 == said[True]["group_std"]
-    assert said[True]["zero_std_ratio"] == 1
-    assert said[True]["reward"] == said[False]["reward"], "what is logged is the reward itself"
+            run = RLRun(config, running.open_backbone(config, lambda: iter(())), reader, processes, quiet)
+            said.append(run.update(next(iter(run.batches))[1])["group_std"])
+    assert said[0] == said[1] > 0
+
+
+def test_siblings_are_for_what_draws(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="less_siblings: goes with policy: image"):
+        rl_config("d", "sft", tmp_path, less_siblings=True, policy="both")
 
 
 def test_a_process_without_a_scored_rollout_steps_with_the_others(toy_data: str, sft_run: str, tmp_path: Path) -> None:
@@ -104,7 +135,7 @@ def test_a_process_without_a_scored_rollout_steps_with_the_others(toy_data: str,
         """Process 0 of two; the other one has scored rollouts, and the same gradients."""
 
         def gathered(self, values: Tensor) -> Tensor:
-            return torch.cat([values, torch.ones_like(values)])
+            return torch.cat([values, torch.arange(len(values), dtype=values.dtype)])
 
         def average_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
             averaged.append(max(float(one.grad.abs().max()) for one in parameters if one.grad is not None))
@@ -115,7 +146,7 @@ def test_a_process_without_a_scored_rollout_steps_with_the_others(toy_data: str,
     run = RLRun(config, backbone, reader_of(config, "rl", side=16, seed=0), OneOfTwo(), quiet)
     run.reward = lambda given: np.full(len(given.reasonings), np.nan)
     figures = run.update(next(iter(run.batches))[1])
-    assert averaged == [0.0] * config.inner and figures["trained_share"] == 0
+    assert averaged == [0.0] * config.inner and figures["trained_share"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -156,18 +187,18 @@ def test_what_was_rewarded_becomes_likelier(backbone: ToyBackbone, batch: list[E
         backbone = running.open_backbone(config, lambda: iter(()))
         now = config.model_copy(update={"group": 16, "kl": 0.0})
         named = list(backbone.trained("image"))
-        old, reference = Weights(named), Weights(named)
+        policies = Policies(backbone, Weights(named), Weights(named))
         optimiser = torch.optim.Adam([one for _, one in named], lr=3e-3)
         generator = seeded()
         for _ in range(12):
-            group = rollouts(backbone, batch, now, generator, old)
+            group = rollouts(policies, batch, now, generator)
             advantages, weights, _ = weighed(sign * corner(backbone, group), now)
-            loss = rl_loss(backbone, group, advantages, weights, now, generator, old, reference)
+            loss = rl_loss(policies, group, advantages, weights, now, generator)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            old.follow(0.0)
-        bright[sign] = float(corner(backbone, rollouts(backbone, batch, now, seeded(5), old)).mean())
+            policies.old.follow(0.0)
+        bright[sign] = float(corner(backbone, rollouts(policies, batch, now, seeded(5))).mean())
     assert bright[1] > bright[-1] + 0.02
 
 
@@ -176,8 +207,8 @@ def test_steps_and_words_that_were_rewarded_become_likelier(
 ) -> None:
     now = config.model_copy(update={"algo": "flow_grpo", "policy": "both", "clip": 10.0, "text_clip": 10.0, "kl": 0.0})
     named = list(backbone.trained("both"))
-    old, reference = Weights(named), Weights(named)
-    group = rollouts(backbone, batch, now, seeded(), old)
+    policies = Policies(backbone, Weights(named), Weights(named))
+    group = rollouts(policies, batch, now, seeded())
     good = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
 
     def preference() -> tuple[float, float]:
@@ -195,7 +226,7 @@ def test_steps_and_words_that_were_rewarded_become_likelier(
     before = preference()
     optimiser = torch.optim.SGD([one for _, one in named], lr=0.05)
     for _ in range(4):
-        loss = rl_loss(backbone, group, good.numpy(), np.ones(6), now, seeded(), old, reference)
+        loss = rl_loss(policies, group, good.numpy(), np.ones(6), now, seeded())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -204,8 +235,10 @@ def test_steps_and_words_that_were_rewarded_become_likelier(
 
 
 def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, sft_run: str, tmp_path: Path) -> None:
-    whole = rl_config(toy_data, sft_run, tmp_path / "whole", steps=3)
-    broken = rl_config(toy_data, sft_run, tmp_path / "broken", steps=3)
+    """The average too, which is what is evaluated and kept."""
+    averaged = {"lr": 1e-3, "ema": 0.5}
+    whole = rl_config(toy_data, sft_run, tmp_path / "whole", steps=3, optimiser=averaged)
+    broken = rl_config(toy_data, sft_run, tmp_path / "broken", steps=3, optimiser=averaged)
     train(whole, quiet)
 
     def stops(line: str) -> None:
@@ -216,7 +249,9 @@ def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, sf
         train(broken, stops)
     train(broken, quiet)
     one, other = checkpoint.load_init(whole.out), checkpoint.load_init(broken.out)
-    assert all(torch.equal(one["weights"][name], other["weights"][name]) for name in one["weights"])
+    for kind in ("weights", "best"):
+        assert all(torch.equal(one[kind][name], other[kind][name]) for name in one[kind])
+    assert any(not torch.equal(one["weights"][name], one["best"][name]) for name in one["best"])
     assert one["generators"].equal(other["generators"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from training import running as running_module
 from training.backbone import Context, Prompt
 from training.data import Batches, Example, reader_of
 from training.evaluating import held_out_set
-from training.sft import chosen, description_loss, free_form, length_of, train
+from training.sft import chosen, free_form, length_of, train, understanding_losses
 from training.truth import is_true, out_caption
 
 
@@ -124,22 +123,29 @@ def test_every_reasoning_is_used_in_turn(toy_data: str, tmp_path: Path) -> None:
     assert ICCoT.parse(one.reasonings[0], count).out_caption.rstrip(".") in free
 
 
-def test_references_are_described_in_turn_and_those_without_a_caption_are_left_out() -> None:
+def test_references_are_described_and_samples_reasoned_about_in_turn(tmp_path: Path) -> None:
     class Said:
         """Keeps what it is asked, and gives every token the probability 1/e."""
 
         def encode(self, prompts: list[Prompt], reasonings: list[str]) -> Context:
-            self.asked = [(prompt.images, text) for prompt, text in zip(prompts, reasonings, strict=True)]
+            asked.extend((prompt.text, prompt.images, text) for prompt, text in zip(prompts, reasonings, strict=True))
             there = torch.ones(len(prompts), 3, dtype=torch.bool)
             return Context(None, -torch.ones(len(prompts), 3), there)
 
+    config = sft_config("", tmp_path)
     images = tuple(torch.full((3, 4, 4), number, dtype=torch.uint8) for number in range(2))
     record = {"references": [{"caption": "a red star"}, {"caption": ""}]}
-    one = Example(Prompt("one", "<image_1> <image_2> Both.", images), ("",), images[0], record)
-    said = Said()
-    losses = [description_loss(said, epoch, [one]) for epoch in range(2)]  # type: ignore[arg-type]
-    assert sorted(map(float, losses)) == [0.0, 1.0], "the second has nothing to tell"
-    assert [text for _, text in said.asked] == ["a red star"] and torch.equal(said.asked[0][0][0], images[0])
+    one = Example(Prompt("one", "<image_1> <image_2> Both.", images), ("because", "thus"), images[0], record)
+    asked: list[tuple[str, Any, str]] = []
+    losses = [
+        tuple(map(float, understanding_losses(Said(), [one], epoch, config)))  # type: ignore[arg-type]
+        for epoch in range(8)
+    ]
+    assert sorted(losses[:4]) == [(0, 0), (0, 1), (0, 1), (1, 0)], "the second reference has nothing to tell"
+    assert losses[4:] == losses[:4]
+    described = [(shown, text) for prompt, shown, text in asked if prompt == "<image_1>"]
+    assert [text for _, text in described] == ["a red star"] * 2 and torch.equal(described[0][0][0], images[0])
+    assert {text for prompt, _, text in asked if prompt == one.prompt.text} == {"because", "thus"}
 
 
 def test_no_caption_is_held_to_what_a_painter_got_wrong(toy_data: str, tmp_path: Path) -> None:
@@ -155,7 +161,7 @@ def test_no_caption_is_held_to_what_a_painter_got_wrong(toy_data: str, tmp_path:
 def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train(
-        sft_config(toy_data, out, steps=30, optimiser={"lr": 5e-3, "warmup": 2}, evaluate=15, save=10, describe=1),
+        sft_config(toy_data, out, steps=30, optimiser={"lr": 5e-3, "warmup": 2}, evaluate=15, save=10, understand=1),
         quiet,
     )
     lines = metrics(out)
@@ -175,7 +181,7 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tm
 def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, tmp_path: Path, keep: bool) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     # One task is trained on and all are described: two positions in the data, of which each is kept.
-    more: dict[str, Any] = {"batch": 4, "tasks": ["scene", "add", "replace"], "describe": 1.0, "keep_decoded": keep}
+    more: dict[str, Any] = {"batch": 4, "tasks": ["scene", "add", "replace"], "understand": 1.0, "keep_decoded": keep}
     train(sft_config(toy_data, whole, steps=8, save=4, evaluate=8, **more), quiet)
 
     def stops(line: str) -> None:
@@ -208,20 +214,6 @@ def test_kill_9_and_the_same_command_give_the_weights_of_an_unbroken_run(toy_dat
     assert done.returncode == 0 and "goes on from" in done.stdout, done.stderr
     train(sft_config(toy_data, tmp_path / "whole", steps=16, save=2, evaluate=100), quiet)
     assert same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
-
-
-@pytest.mark.soak
-def test_two_processes_train_one_model(toy_data: str, tmp_path: Path) -> None:
-    path = tmp_path / "train.yaml"
-    path.write_text(sft_config(toy_data, tmp_path / "two", steps=3, evaluate=3, save=3).model_dump_json())
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    words = [*torchrun, "--standalone", "-m", "cli.main", "train", "sft", str(path)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    assert [line["step"] for line in metrics(tmp_path / "two")] == [1, 2, 3, 3], "one of them writes"
-    assert weights(tmp_path / "two")
-    with pytest.raises(InputError, match=r"was made with processes = 2, not 1"):
-        train(sft_config(toy_data, tmp_path / "two", steps=6), quiet)
 
 
 def refused(line: str, work: Callable[[], None]) -> None:
@@ -289,8 +281,9 @@ def test_a_checkpoint_of_another_configuration_is_named_and_kept(sft_run: str, t
 def test_a_setting_that_an_older_checkpoint_lacks_hides_no_other(sft_run: str) -> None:
     now = checkpoint.load_init(sft_run)["config"]
     older = {key: value for key, value in now.items() if key != "snr_gamma"}
-    with pytest.raises(InputError, match=r"was made with describe = 0.5, not 0.0"):
-        checkpoint.refuse_another("a", {**older, "describe": 0.5}, {**now, "describe": 0.0, "snr_gamma": None})
+    with pytest.raises(InputError, match=r"was made with understand = 0.5, not 0.0"):
+        checkpoint.refuse_another("a", {**older, "understand": 0.5}, {**now, "understand": 0.0, "snr_gamma": None})
+    checkpoint.refuse_another("a", older, {**now, "snr_gamma": None})
     with pytest.raises(InputError, match=r"was made with snr_gamma = None, not 2.0"):
         checkpoint.refuse_another("a", older, {**now, "snr_gamma": 2.0})
     # What RL stays near to is its `init`; SFT has taken the weights over and is free of it.
