@@ -92,7 +92,7 @@ def refuse_another(address: str, begun: dict[str, Any], now: dict[str, Any]) -> 
 
 
 def _bound(config: dict[str, Any]) -> dict[str, Any]:
-    """What must stay; a setting that an older checkpoint lacks is as one that is not set."""
+    """What must stay; a setting that an older checkpoint lacks is as one that is None."""
     free = set(_FREE) - ({"init"} if config.get("kind") == "RLConfig" else set())  # RL's reference policy is its init
     return {key: value for key, value in config.items() if key not in free and value is not None}
 

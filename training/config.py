@@ -125,9 +125,10 @@ class SFTConfig(Run):
             `uniform` also trains the first steps from noise, on which small models depend.
         snr_gamma: the most that an error of the clean image weighs in the flow's loss, as Min-SNR weighting has it
             (`training.flow.min_snr_weights`); none: as much as velocities make of it.
-        understand: weight of cross-entropy on a second batch, of all tasks, whatever `tasks` says: the caption of a
-            reference that is shown alone, or the IC-CoT. BAGEL is trained on understanding data besides, too; from
-            captions it learns to see what prompts leave unsaid, and few samples are learned by heart.
+        understand: weight of two cross-entropies, added, on a second batch, of all tasks, whatever `tasks` says: of
+            captions of references that are shown alone, and of IC-CoTs, in turn. BAGEL is trained on understanding
+            data besides, too; from captions it learns to see what prompts leave unsaid, and few samples are learned by
+            heart.
         ce_weight, mse_weight: of the two losses; 1 and 1 in BAGEL (Re-Align does not say).
     """
 

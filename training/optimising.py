@@ -70,6 +70,10 @@ class Weights:
         for value, parameter in zip(self.values, self._parameters, strict=True):
             value.lerp_(parameter, 1 - decay)
 
+    def trail(self, decay: float, step: int) -> None:
+        """Follow as a moving average that is still short in the first steps, which are counted from 1."""
+        self.follow(min(decay, step / (step + 9)))
+
     @contextmanager
     def in_model(self) -> Iterator[None]:
         """The model has these values for a while, and its own again afterwards."""

@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun or accelerate start them: gradients are averaged, no more.
+"""Several processes that train one model, as torchrun or accelerate start them: they average gradients, share rewards.
 
 Each process holds the whole model and its share of the batch. Nothing is wrapped, so SFT and RL are the same code with
 one process and with many.

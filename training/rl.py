@@ -116,7 +116,7 @@ class RLRun:
         self.average = Weights(named)
         self.reward = rewarding(config.reward, config.device)
         worded = [one for one in config.reward if one.kind == "clip_surrogate"]
-        self.worded = rewarding(worded, config.device) if config.less_siblings else None
+        self.worded = rewarding(worded, config.device) if config.less_siblings and worded else None
         self.generator = torch.Generator().manual_seed(config.seed * 1009 + processes.rank)
         self.step = 0
         self._say = say
@@ -152,17 +152,19 @@ class RLRun:
         images = self.backbone.decode(group.x)
         rewards = self.reward(Rollouts(group.examples, group.reasonings, images))
         worth = rewards if self.worded is None else rewards - self._of_siblings(group, images, self.worded)
-        own = self.processes.own(len(worth))
-        advantages, weights, statistics = weighed(self.processes.gathered(torch.from_numpy(worth)).numpy(), config)
+        own = self.processes.own(len(rewards))
+        rewards, worth = (self.processes.gathered(torch.from_numpy(one)).numpy() for one in (rewards, worth))
+        advantages, weights, statistics = weighed(rewards, config, worth)
+        shares = weights / max(weights.mean(), 1e-9)
         loss = norm = 0.0
         if weights.any():  # all processes step, or none: one that has nothing to train on adds a gradient of 0
             for _ in range(config.inner):
-                value = rl_loss(self.policies, group, advantages[own], weights[own], config, self.generator)
+                value = rl_loss(self.policies, group, advantages[own], shares[own], config, self.generator)
                 running.refuse_nan(value, self.step + 1)
                 norm = self.stepper.step(value, self.step, self.processes)
                 loss = float(value.detach())
         self.policies.old.follow(min(config.old_decay, 0.001 * self.step))
-        self.average.follow(min(config.optimiser.ema, (self.step + 1) / (self.step + 10)))
+        self.average.trail(config.optimiser.ema, self.step + 1)
         return {
             "reward": float(np.nanmean(rewards)) if np.isfinite(rewards).any() else float("nan"),
             "reward_std": group_statistics(rewards.reshape(-1, config.group)).mean_std,
@@ -244,16 +246,21 @@ def rollouts(policies: Policies, batch: list[Example], config: RLConfig, generat
     return Group(examples, reasonings, context, x, path)
 
 
-def weighed(rewards: Any, config: RLConfig) -> tuple[Any, Any, GroupStatistics | None]:
-    """([B] advantages, 0 where there is no reward; [B] 1 where a rollout is trained on, else 0; statistics)."""
+def weighed(rewards: Any, config: RLConfig, worth: Any = None) -> tuple[Any, Any, GroupStatistics | None]:
+    """([B] advantages, 0 where there is no reward; [B] 1 where a rollout is trained on, else 0; statistics).
+
+    Args:
+        worth: [B] what advantages and statistics are of; None: the rewards themselves.
+    """
     rows = np.asarray(rewards, dtype=np.float64).reshape(-1, config.group)
-    scored = ~np.isnan(rows)
+    worths = rows if worth is None else np.asarray(worth, dtype=np.float64).reshape(-1, config.group)
+    scored = ~np.isnan(worths)
     if not scored.any():
         return np.zeros(rows.size), np.zeros(rows.size), None
-    statistics = group_statistics(rows)
-    advantages = group_advantages(rows, std=config.std, clip=config.advantage_clip)
+    statistics = group_statistics(worths)
+    advantages = group_advantages(worths, std=config.std, clip=config.advantage_clip)
     trained = scored
-    if config.informative and (telling := informative_samples(rows)).any():
+    if config.informative and (telling := informative_samples(rows) & scored).any():
         trained = telling
     return np.nan_to_num(advantages).reshape(-1), trained.astype(np.float64).reshape(-1), statistics
 
@@ -261,7 +268,11 @@ def weighed(rewards: Any, config: RLConfig) -> tuple[Any, Any, GroupStatistics |
 def rl_loss(
     policies: Policies, group: Group, advantages: Any, weights: Any, config: RLConfig, generator: torch.Generator
 ) -> Tensor:
-    """The loss of one gradient step: the image's part, the text's part, or both; the mean over what is trained on."""
+    """The loss of one gradient step: the image's part, the text's part, or both; the mean over what is trained on.
+
+    Args:
+        advantages, weights: [B] of this process's rollouts; weights are 1 on average over those of all.
+    """
     advantage = torch.as_tensor(advantages, dtype=torch.float32, device=group.x.device)
     weight = torch.as_tensor(weights, dtype=torch.float32, device=group.x.device)
     each = torch.zeros_like(advantage)
@@ -275,7 +286,7 @@ def rl_loss(
     if config.policy in ("image", "both"):
         part = _nft if config.algo == "nft" else _flow_grpo
         each = each + part(policies, group, context, advantage, config, generator)
-    return (each * weight).sum() / weight.sum().clamp(min=1)
+    return (each * weight).mean()
 
 
 def _nft(

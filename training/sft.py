@@ -116,7 +116,7 @@ class SFTRun:
             norm = self.stepper.step(loss, self.step, self.processes)
             self.step += 1
             clock.steps += 1
-            self.average.follow(min(config.optimiser.ema, self.step / (self.step + 9)))
+            self.average.trail(config.optimiser.ema, self.step)
             last = self.step == config.steps
             if last or self.step % config.log == 0:
                 metrics.write(

@@ -34,7 +34,7 @@ HELD_OUT = {
     "reward": "reward, cosine",
     "pixel_mse": "pixel MSE",
 }
-DURING = {"reward_std": "group reward std, cosine", "zero_std_ratio": "zero-std groups, share"}
+DURING = {"reward_std": "group reward std, cosine", "zero_std_ratio": "zero-std groups after siblings, share"}
 
 
 def jobs_of(asked: Sitting) -> dict[str, list[Job]]:

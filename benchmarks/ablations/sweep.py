@@ -21,7 +21,7 @@ from evaluation.bootstrap import Estimate
 TITLE = "Sweep"
 GROUPS, RATES, TEMPERATURES, REFERENCES = (4, 10, 20), (1e-4, 2e-4, 6e-4), (0.5, 1.0, 1.5), (1, 2, 3, 4)
 HELD_OUT = {"truth": "truth", "reward": "reward", "clip_out": "CLIP_out", "pixel_mse": "pixel MSE"}
-DURING = {"reward_std": "group reward std", "zero_std_ratio": "zero-std groups"}
+DURING = {"reward_std": "group reward std", "zero_std_ratio": "zero-std groups after siblings"}
 Arms = dict[tuple[str, str], list[Job]]
 
 

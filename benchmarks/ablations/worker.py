@@ -54,8 +54,8 @@ def trained_and_measured(kind: str, config: Run, asks: Tree) -> Tree:
     elif isinstance(config, RLConfig) and kind == "rl":
         rl.train(config, say)
     backbone = measuring.finished(config) if kind in ("sft", "rl") else measuring.begun(config)
-    # More samples than training looks at on its way.
-    config = config.model_copy(update={"eval_samples": measuring.SAMPLES})
+    # At least as many samples as training looks at on its way.
+    config = config.model_copy(update={"eval_samples": max(config.eval_samples, measuring.SAMPLES)})
     found: Tree = {}
     if asks.get("edits"):
         found["each"] = measuring.edits(backbone, config)
