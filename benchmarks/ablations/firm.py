@@ -110,7 +110,12 @@ def plot(asked: Sitting, found: dict[str, dict[str, dict[str, Estimate]]]) -> No
                 axis.set_ylim(1, 5)
         for axis in row[len(keys) :]:
             axis.set_axis_off()
-    figures.save(figure, plot_path(asked, "firm"))
+    figures.save(figure, plot_path(asked, name_of(asked)))
+
+
+def name_of(asked: Sitting) -> str:
+    """Of plot and figures: one family alone leaves those of the other as they are."""
+    return "-".join(["firm", asked.flags["only"]] if asked.flags["only"] else ["firm"])
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -133,9 +138,9 @@ def main(given: Sequence[str] | None = None) -> None:
         rows, lines, found[family] = told(runs, FAMILIES[family][1])
         samples = len(next(iter(done[f"{family}-before"]["each"].values())))
         said = [head, f"{samples} held-out samples", *lines]
-        section(asked, f"{TITLE}, {family}", rows, said, plot_path(asked, "firm"))
+        section(asked, f"{TITLE}, {family}", rows, said, plot_path(asked, name_of(asked)))
         notes += lines
-    keep(asked, "firm", {"notes": notes, **found})
+    keep(asked, name_of(asked), {"notes": notes, **found})
     plot(asked, found)
 
 

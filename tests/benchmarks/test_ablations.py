@@ -121,11 +121,9 @@ def test_one_family_of_firm_is_reported_alone(tmp_path: Path, monkeypatch: pytes
     firm.main(["--data", "d", "--runs", str(tmp_path), "--seeds", "1", "--quick", "--only", "generation"])
     (folder,) = tmp_path.iterdir()
     text = (folder / "RESULTS.md").read_text()
-    assert (
-        "FIRM, generation" in text
-        and "FIRM, edits" not in text
-        and Image.open(folder / "ablation-firm.png").width > 800
-    )
+    assert "FIRM, generation" in text and "FIRM, edits" not in text
+    assert Image.open(folder / "ablation-firm-generation.png").width > 800
+    assert "generation" in json.loads((folder / "firm-generation.json").read_text())
 
 
 def test_only_a_whole_sitting_writes_where_it_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
