@@ -114,15 +114,14 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
 
 
 def of_all_tasks(config: Run) -> Run:
-    """The configuration without a choice of tasks: what is to be understood may be any one's."""
+    """The configuration without a choice of tasks: what is only read or understood may be any one's."""
     return config.model_copy(update={"tasks": ()})
 
 
 def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:
     """Prompts, reasonings and captions of the first `most` samples that SFT may read, whatever their task: for a
     vocabulary."""
-    every = config.model_copy(update={"tasks": (), "max_references": None})
-    reader = reader_of(every, "sft", side=None, seed=None)
+    reader = reader_of(of_all_tasks(config), "sft", side=None, seed=None)
     for found in reader.fetched(reader.rest[:most]):
         if reader.accepted(found):
             record = _told(found.sample)
