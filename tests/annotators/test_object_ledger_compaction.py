@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -186,13 +185,16 @@ def test_a_compactor_gives_way_to_one_at_work(s3: Bucket) -> None:
     one, two = ObjectLedger(s3.location), ObjectLedger(s3.location)
     put(one, *range(3))
 
+    held = threading.Event()
+
     async def hold(seconds: float) -> None:
         async with one.presence.lease() as ours:
             assert ours
+            held.set()
             await asyncio.sleep(seconds)
 
     holding = one.store.start(hold(1.5))
-    time.sleep(0.2)
+    assert held.wait(30)
     assert two.compact() is False and not holding.done()
     assert two.compact(patience=10) is True
     holding.result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from annotators.interface import RawAnswer, Request
 from annotators.network.openai import make
 from schemas.messages import ImagePart, Message, TextPart
 from schemas.references import ImageRef
-from tests.servers.scripted import Got, Says, Scripted, scripted
+from tests.servers.scripted import Got, Says, Scripted
 
 KEY = "sk-secret-of-this-test"
 
@@ -26,12 +26,6 @@ QUESTION = (
     Message(speaker="system", parts=(TextPart(text="You write."),)),
     Message(speaker="user", parts=(TextPart(text="Write one."),)),
 )
-
-
-@pytest.fixture
-def server() -> Iterator[Scripted]:
-    with scripted() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

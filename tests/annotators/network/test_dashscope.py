@@ -7,7 +7,6 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,12 @@ from schemas.messages import ImagePart, Message, TextPart
 from schemas.references import ImageRef
 from storage.images import probe
 from tests.servers.running import PracticeServer
-from tests.servers.scripted import Got, Says, Scripted, scripted
+from tests.servers.scripted import Got, Says, Scripted
 
 KEY = "sk-secret-of-this-test"
 PNG = io.BytesIO()
 Image.new("RGB", (16, 16), (1, 2, 3)).save(PNG, "PNG")
 PICTURE = PNG.getvalue()
-
-
-@pytest.fixture
-def server() -> Iterator[Scripted]:
-    with scripted() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

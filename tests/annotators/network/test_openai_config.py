@@ -21,12 +21,11 @@ from tests.annotators.network.openai_server import (
     completion,
     only,
     request,
-    server,
     setup,
 )
 from tests.servers.scripted import Says, Scripted
 
-__all__ = ["_key", "server"]
+__all__ = ["_key"]
 
 
 # -- what a config may say ------------------------------------------------------------------------------------------

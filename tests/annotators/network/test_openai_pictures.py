@@ -23,13 +23,12 @@ from tests.annotators.network.openai_server import (
     image,
     only,
     request,
-    server,
     setup,
     showing,
 )
 from tests.servers.scripted import Got, Says, Scripted
 
-__all__ = ["_key", "server"]
+__all__ = ["_key"]
 
 
 # -- pictures -------------------------------------------------------------------------------------------------------
