@@ -80,6 +80,11 @@ def test_advantages_are_of_groups_and_failed_rollouts_train_nothing(config: RLCo
     _, all_, _ = weighed(np.full(6, 0.5), config.model_copy(update={"informative": True}))
     assert all_.tolist() == [1] * 6, "where no group tells anything, all are trained on"
     assert weighed(np.full(6, np.nan), config)[1].tolist() == [0] * 6
+    # After siblings: advantages are of what is left, what is left out goes by the rewards.
+    left = np.array([0.0, 0.0, 0.0, -0.2, 0.2, np.nan])
+    advantages, telling, statistics = weighed(rewards, config.model_copy(update={"informative": True}), left)
+    assert telling.tolist() == [1, 1, 1, 0, 0, 0] and advantages[:3].tolist() == [0, 0, 0]
+    assert advantages[3] < 0 < advantages[4] and statistics is not None and statistics.zero_std_ratio == 0.5
 
 
 def test_less_siblings_leaves_of_a_reward_what_was_drawn(toy_data: str, sft_run: str, tmp_path: Path) -> None:
