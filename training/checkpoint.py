@@ -87,6 +87,8 @@ def refuse_another(address: str, begun: dict[str, Any], now: dict[str, Any]) -> 
         InputError: names the first key that differs, and the mend.
     """
     key, old, new = first_difference(_bound(begun), _bound(now))
+    if key and key.partition(".")[0] not in now:
+        raise InputError(f"{address}: was made with {key} = {old!r}, a setting that is gone; choose another `out`")
     if key:
         raise InputError(f"{address}: was made with {key} = {old!r}, not {new!r}; set it back, or choose another `out`")
 

@@ -89,7 +89,8 @@ class Surrogate:
     def __call__(self, rollouts: Rollouts) -> Scores:
         """[B] cosines; NaN where the reasoning does not parse, or says what this CLIP has no word for."""
         captions = rollouts.captions
-        sound = [n for n, text in enumerate(captions) if text is not None and not self.clip.refusal(text)]
+        known = {text for text in set(captions) if text is not None and not self.clip.refusal(text)}
+        sound = [n for n, text in enumerate(captions) if text in known]
         found = np.full(len(captions), np.nan)
         if sound:
             found[sound] = self.cosines(rollouts.images[sound], [captions[n] or "" for n in sound])

@@ -140,10 +140,11 @@ class RLRun:
             last = self.step == config.steps
             if last or self.step % config.log == 0:
                 metrics.write(self.step, **figures, **clock.figures())
-            if held is not None and (last or self.step % config.evaluate == 0):
-                self._evaluate(held, metrics)
-            if last or self.step % config.save == 0:
-                self._save()
+            with clock.stopped():
+                if held is not None and (last or self.step % config.evaluate == 0):
+                    self._evaluate(held, metrics)
+                if last or self.step % config.save == 0:
+                    self._save()
 
     def update(self, batch: list[Example]) -> dict[str, float]:
         """One update: roll out, reward, advantages, gradient steps."""

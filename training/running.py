@@ -56,10 +56,14 @@ class Metrics:
 
 
 class Clock:
-    """Wall seconds, those spent waiting for data apart."""
+    """Wall and CPU seconds of steps, those spent waiting for data apart."""
 
     def __init__(self) -> None:
-        self._begin, self.waited, self.steps = time.perf_counter(), 0.0, 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._begin, self._cpu, self.waited, self.steps = time.perf_counter(), time.process_time(), 0.0, 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -68,11 +72,24 @@ class Clock:
         yield
         self.waited += time.perf_counter() - begin
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Do not count what is done here."""
+        begin, cpu = time.perf_counter(), time.process_time()
+        yield
+        self._begin += time.perf_counter() - begin
+        self._cpu += time.process_time() - cpu
+
     def figures(self) -> dict[str, float]:
-        """Steps a second and the share of the time spent waiting, since the last call."""
+        """Steps a second, by the wall and of this process's CPU time, and the share of the wall's spent waiting."""
         seconds = max(1e-9, time.perf_counter() - self._begin)
-        found = {"steps_per_s": self.steps / seconds, "waiting": self.waited / seconds}
-        self._begin, self.waited, self.steps = time.perf_counter(), 0.0, 0
+        cpu = max(1e-9, time.process_time() - self._cpu)
+        found = {
+            "steps_per_s": self.steps / seconds,
+            "steps_per_cpu_s": self.steps / cpu,
+            "waiting": self.waited / seconds,
+        }
+        self.begin()
         return found
 
 

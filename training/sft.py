@@ -128,10 +128,11 @@ class SFTRun:
                     grad_norm=norm,
                     **clock.figures(),
                 )
-            if self.processes.first and (last or self.step % config.evaluate == 0):
-                self._evaluate(metrics)
-            if last or self.step % config.save == 0:
-                self._save()
+            with clock.stopped():
+                if self.processes.first and (last or self.step % config.evaluate == 0):
+                    self._evaluate(metrics)
+                if last or self.step % config.save == 0:
+                    self._save()
 
     def _shown(self, batch: list[Example]) -> Iterator[Example | None]:
         """The batch, with None for a sample that is shown without its reasoning."""

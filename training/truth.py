@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -22,6 +23,7 @@ def shown(target: Tensor) -> Picture | None:
     return oracle.read(image) if oracle.is_drawn(image) else None
 
 
+@lru_cache(maxsize=4096)
 def out_caption(reasoning: str, references: int, *, free: bool = False) -> str | None:
     """The caption of a reasoning; None where its tags are not in order.
 

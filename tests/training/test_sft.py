@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -286,6 +287,8 @@ def test_a_setting_that_an_older_checkpoint_lacks_hides_no_other(sft_run: str) -
     checkpoint.refuse_another("a", older, {**now, "snr_gamma": None})
     with pytest.raises(InputError, match=r"was made with snr_gamma = None, not 2.0"):
         checkpoint.refuse_another("a", older, {**now, "snr_gamma": 2.0})
+    with pytest.raises(InputError, match=r"describe = 0.5, a setting that is gone; choose another `out`"):
+        checkpoint.refuse_another("a", {**now, "describe": 0.5}, now)
     # What RL stays near to is its `init`; SFT has taken the weights over and is free of it.
     for kind, refuses in (("RLConfig", True), ("SFTConfig", False)):
         one, other = ({**now, "kind": kind, "init": name} for name in ("a", "b"))
@@ -294,6 +297,20 @@ def test_a_setting_that_an_older_checkpoint_lacks_hides_no_other(sft_run: str) -
                 checkpoint.refuse_another("a", one, other)
         else:
             checkpoint.refuse_another("a", one, other)
+
+
+def test_what_is_done_while_the_clock_is_stopped_slows_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    wall, cpu = [0.0], [0.0]
+    clocks = SimpleNamespace(perf_counter=lambda: wall[0], process_time=lambda: cpu[0])
+    monkeypatch.setattr(running_module, "time", clocks)
+    clock = running_module.Clock()
+    with clock.waiting():
+        wall[0] += 1
+    wall[0], cpu[0], clock.steps = wall[0] + 3, cpu[0] + 5, 10
+    with clock.stopped():
+        wall[0], cpu[0] = wall[0] + 100, cpu[0] + 100
+    assert clock.figures() == {"steps_per_s": 2.5, "steps_per_cpu_s": 2.0, "waiting": 0.25}
+    assert clock.steps == 0
 
 
 def test_a_caption_without_tags_counts_where_it_was_asked_for() -> None:

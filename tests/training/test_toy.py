@@ -113,7 +113,7 @@ def test_greedy_words_from_the_cache_are_those_of_the_whole_sequence(toy: ToyBac
         for _ in range(SMALL.reasoning):
             asked = torch.tensor([toy.words.ids(one.text)])
             hidden, _ = toy._read([one], torch.cat([asked, torch.tensor([ids], dtype=torch.long)], 1), asked.shape[1])
-            logits = toy._log_probabilities(hidden[:, -1:], hidden[:, : asked.shape[1]], asked)[:, 0]
+            logits = toy._log_probabilities(hidden[:, -1:], toy._pointed(hidden[:, : asked.shape[1]], asked))[:, 0]
             logits[:, [PAD, UNKNOWN]] = -torch.inf
             word = int(logits.argmax())
             ids.append(word)
@@ -132,11 +132,11 @@ def test_sampling_is_of_its_generator_and_its_density_is_that_of_encode(toy: Toy
 def test_words_are_copied_from_the_prompt_and_from_nowhere_else(toy: ToyBackbone) -> None:
     asked = torch.tensor([[PAD, 5, 7, 5], [4, 6, 8, 9]])
     hidden, given_ = (torch.randn(2, n, SMALL.width, generator=seeded(n)) for n in (3, 4))
-    probability = toy._log_probabilities(hidden, given_, asked).exp()
+    probability = toy._log_probabilities(hidden, toy._pointed(given_, asked)).exp()
     assert torch.allclose(probability.sum(-1), torch.ones(2, 3), atol=1e-5)
     with torch.no_grad():
         toy.copies.bias.fill_(40)  # copies alone
-    copied = toy._log_probabilities(hidden, given_, asked).exp()
+    copied = toy._log_probabilities(hidden, toy._pointed(given_, asked)).exp()
     assert set((copied[0] > 1e-6).any(0).nonzero()[:, 0].tolist()) == {5, 7}
     assert set((copied[1] > 1e-6).any(0).nonzero()[:, 0].tolist()) == {4, 6, 8, 9}
 

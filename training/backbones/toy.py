@@ -74,7 +74,7 @@ class _Read:
     Attributes:
         keys: keys and values per block.
         there: [B, T] which of them are there.
-        beside: [B, references, tokens, 3 patch²] what the references show at each place of the image; 0 where none is.
+        beside: [B, tokens, references, 3 patch²] what the references show at each place of the image; 0 where none is.
         shown: [B, references] which references are there.
         told: [B, 2 width] the mean over prompt and IC-CoT, and the last of it.
     """
@@ -135,7 +135,7 @@ class ToyBackbone(nn.Module):
         text = torch.cat([asked, answers], 1)
         hidden, read = self._read(prompts, text, asked.shape[1])
         prompt, spoken = hidden[:, : asked.shape[1]], hidden[:, asked.shape[1] - 1 : -1]
-        logp = self._log_probabilities(spoken, prompt, asked).gather(-1, answers[..., None])[..., 0]
+        logp = self._log_probabilities(spoken, self._pointed(prompt, asked)).gather(-1, answers[..., None])[..., 0]
         return Context(read, logp, answers != PAD)
 
     def velocity(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
@@ -145,7 +145,7 @@ class ToyBackbone(nn.Module):
         seen = x * trust(t)[:, None, None, None]
         told = self.time(time_features(t)) + self.image_told(read.told)
         tokens = self.image_in(patches(seen, config.patch)) + self.image_place + told[:, None]
-        tokens = tokens + self.image_beside(read.beside.transpose(1, 2).flatten(2))
+        tokens = tokens + self.image_beside(read.beside.flatten(2))
         drawn = torch.ones(len(x), tokens.shape[1], dtype=torch.bool, device=x.device)
         sees = torch.cat([read.there, drawn], 1)[:, None, None, :]
         for block, keys in zip(self._each, read.keys, strict=True):
@@ -160,10 +160,9 @@ class ToyBackbone(nn.Module):
         hidden, read = self._read(prompts, text, text.shape[1])
         at = (text != PAD).sum(1) + 1
         there, open_ = read.there, torch.ones(len(text), dtype=torch.bool, device=text.device)
-        asked, prompt = text, hidden
-        last, said = hidden[:, -1:], []
+        pointed, last, said = self._pointed(hidden, text), hidden[:, -1:], []
         for _ in range(min(self.config.reasoning, self.config.longest - text.shape[1])):
-            logp = self._log_probabilities(last, prompt, asked)[:, 0]
+            logp = self._log_probabilities(last, pointed)[:, 0]
             word = torch.where(open_, _sampled(logp, temperature, generator), PAD)
             said.append(word)
             open_ = open_ & (word != END)
@@ -174,10 +173,9 @@ class ToyBackbone(nn.Module):
             sees = there[:, None, None, :].clone()
             sees[..., -1] = True  # a finished row still needs something to look at
             token = self._embedded(text[:, -_BEFORE - 1 :])[:, -1:]
+            turned = rotations(at[:, None], self._each[0].heads_width)
             for number, block in enumerate(self._each):
-                token, read.keys[number] = block.read(
-                    token, sees, rotations(at[:, None], block.heads_width), read.keys[number]
-                )
+                token, read.keys[number] = block.read(token, sees, turned, read.keys[number])
             last, at = self.text_norm(token), at + 1
         return [self.words.text(row) for row in torch.stack(said, 1).tolist()] if said else ["" for _ in prompts]
 
@@ -254,7 +252,7 @@ class ToyBackbone(nn.Module):
         found = torch.zeros(len(prompts), config.references, drawn, 3 * config.patch**2, device=self.device)
         if bool(there.any()):
             found[there] = patches(self._pixels([one for prompt in prompts for one in prompt.images]), config.patch)
-        return found, there
+        return found.transpose(1, 2).contiguous(), there
 
     def _clean(self, tokens: Tensor, read: _Read) -> Tensor:
         """[B, 3, side, side] the clean image: each pixel drawn, or copied from the same place of a reference."""
@@ -262,7 +260,7 @@ class ToyBackbone(nn.Module):
         absent = F.pad(~read.shown, (1, 0))[:, None, :, None]
         share = self.image_copies(tokens).reshape(*tokens.shape[:2], -1, config.patch**2)
         share = share.masked_fill(absent, float("-inf")).softmax(2)[..., None, :]
-        choices = torch.cat([self.image_out(tokens)[:, :, None], read.beside.transpose(1, 2)], 2)
+        choices = torch.cat([self.image_out(tokens)[:, :, None], read.beside], 2)
         pixels = (share * choices.reshape(*choices.shape[:3], 3, -1)).sum(2).flatten(2)
         return F.fold(pixels.transpose(1, 2), config.side, config.patch, stride=config.patch)
 
@@ -274,18 +272,27 @@ class ToyBackbone(nn.Module):
             found = found + F.pad(mixed(words), (0, 0, back, 0))[:, : words.shape[1]]
         return found
 
-    def _log_probabilities(self, hidden: Tensor, prompt: Tensor, asked: Tensor) -> Tensor:
+    def _pointed(self, prompt: Tensor, asked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What words may be copied from: keys [B, P, width] of the prompt's, which are absent, and each as one-hot.
+
+        Args:
+            prompt: [B, P, width] what became of the prompt, whose words are `asked` [B, P].
+        """
+        words = F.one_hot(asked, len(self.words)).to(prompt.dtype)
+        return self.copy_to(prompt), (asked == PAD)[:, None], words
+
+    def _log_probabilities(self, hidden: Tensor, pointed: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """[B, T, words] of the next word: one of the vocabulary's, or one copied from the prompt.
 
         The pointer-generator of arXiv 1704.04368, section 2.2: p = g · p_copy + (1 - g) · p_vocabulary.
 
         Args:
             hidden: [B, T, width] of the text.
-            prompt: [B, P, width] of the prompt, whose words are `asked` [B, P].
+            pointed: of the prompt; see `_pointed`.
         """
-        scores = self.copy_from(hidden) @ self.copy_to(prompt).transpose(1, 2) / math.sqrt(hidden.shape[-1])
-        pointed = scores.masked_fill((asked == PAD)[:, None], -1e4).softmax(-1)
-        copied = pointed @ F.one_hot(asked, len(self.words)).to(pointed.dtype)
+        keys, absent, words = pointed
+        scores = self.copy_from(hidden) @ keys.transpose(1, 2) / math.sqrt(hidden.shape[-1])
+        copied = scores.masked_fill(absent, -1e4).softmax(-1) @ words
         share = self.copies(hidden).sigmoid()
         mixed: Tensor = share * copied + (1 - share) * self.head(hidden).softmax(-1)
         return mixed.clamp(min=1e-9).log()
@@ -308,9 +315,9 @@ class ToyBackbone(nn.Module):
         # References lie at position 0, words from 1 on, however much padding is between.
         at = torch.cat([torch.zeros_like(seen, dtype=torch.long), written.cumsum(1) * written], 1)
         tokens = torch.cat([shown, self._embedded(text)], 1)
-        keys = []
+        keys, turned = [], rotations(at, self._each[0].heads_width)
         for block in self._each:
-            tokens, own = block.read(tokens, sees, rotations(at, block.heads_width))
+            tokens, own = block.read(tokens, sees, turned)
             keys.append(own)
         hidden = self.text_norm(tokens[:, shown.shape[1] :])
         mean = (hidden * written[..., None]).sum(1) / written.sum(1, keepdim=True).clamp(min=1)
