@@ -77,6 +77,8 @@ class Run(Strict):
         batch: samples (SFT), or prompts (RL), of all processes together.
         keep_decoded: keep decoded images in memory: for data that is seen many times and fits.
         workers: processes that decode ahead.
+        threads: of this process's arithmetic; none: as many as torch takes.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         save, log, evaluate: every so many steps.
         eval_samples: how many held-out samples are evaluated.
         eval_steps: flow steps of an evaluation's images.
