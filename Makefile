@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= demo
 
-.PHONY: help setup demo test test-cloud dataflow-json same-bytes lint format bench bench-annotate bench-clip ablation-realign ablation-firm sweep soak clean
+.PHONY: help setup demo test test-cloud dataflow-json same-bytes lint format bench bench-annotate bench-clip bench-train ablation-realign ablation-firm sweep soak clean
 
 help:
 	@echo "make demo    all three datasets from the embedded toy world, in $(OUT)/"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench   measure beside the peers; writes benchmarks/RESULTS.md"
 	@echo "make bench-annotate   the same for calls: installs the peers in .bench/ first"
 	@echo "make bench-clip   CLIP beside its bare forward pass and its peers"
+	@echo "make bench-train   rates of the trainer on a CPU (DATA=folder INIT=run of train sft)"
 	@echo "make ablation-realign   reasoning, RL and its diversity on the drawn world (DATA=folder SEEDS=3 JOBS=1)"
 	@echo "make ablation-firm   FIRM's rewards against their baselines     make sweep   sizes, rates, reasonings"
 
@@ -71,6 +72,12 @@ bench-annotate: $(READY)
 bench-clip: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check psutil
 	$(BIN)/python -m benchmarks.clip
+
+# INIT: the `out` of `plumbline train sft configs/train-toy.yaml`.
+INIT ?= sft
+
+bench-train: $(READY)
+	$(BIN)/python -m benchmarks.training --data $(DATA) --init $(INIT)
 
 # An output of `plumbline realign configs/toy.yaml --set samples=8000`; made where it is absent. MORE: further arguments, such as --quick.
 DATA ?= out/ablations/data

@@ -56,10 +56,12 @@ def load(address: str) -> dict[str, Any]:
         InputError: it cannot be read, or is none.
     """
     try:
-        state = torch.load(io.BytesIO(paths.read_bytes(address)), map_location="cpu", weights_only=True)
+        content = paths.read_bytes(address)
     except FileNotFoundError as error:
         raise InputError(f"{address}: there is no such checkpoint") from error
-    except Exception as error:
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # what damaged bytes raise is anything
         raise InputError(
             f"{address}: is no checkpoint ({type(error).__name__}); delete it to go on from the one before"
         ) from error

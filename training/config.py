@@ -171,7 +171,13 @@ class Reward(Strict):
     w2: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
-    def _weights_are_used(self) -> Self:
+    def _all_is_heeded(self) -> Self:
+        if self.kind != "clip_surrogate" and self.weights != "toy":
+            raise ValueError(f"weights: are the surrogate's CLIP; {self.kind} has none")
+        if self.kind in ("clip_surrogate", "execution_only") and (self.w1, self.w2) != (None, None):
+            raise ValueError(f"w1 and w2: weigh a critic's two scores; {self.kind} has one")
+        if self.token_env is not None and self.url is None:
+            raise ValueError("token_env: is the token of a server; give its url")
         if (self.w1 is None) != (self.w2 is None):
             raise ValueError("w1 and w2: give both, or neither for the paper's")
         if self.w1 is not None and self.url is not None:
@@ -195,14 +201,16 @@ class RLConfig(Run):
             drawn; this leaves the latter. (A control variate for `policy: image`: no other image depends on this one.
             Critics read no caption.)
         std: advantages are divided by the spread of their `group`, or of the whole batch (`global`).
-        informative: leave groups out that teach little (`rewards.groups.informative_samples`), where at least one does.
+        informative: leave groups out that teach little (`rewards.groups.informative_samples`), where at least one does
+            not: those whose rewards spread by `min_std` or less, or have a mean of `max_mean` or more. FIRM's values,
+            for rewards in 0 to 1; CLIP's cosines lie closer together.
         beta: DiffusionNFT's distance of its two branches.
         kl: weight of the distance of what is drawn to what the weights that RL began with draw.
         inner: gradient steps on one batch of rollouts.
         old_decay: the most that the drawing policy of `nft` keeps of its past in one update.
         level: noise of the SDE (`flow_grpo`).
         sde_steps: of the rollout's steps, how many are trained per update (`flow_grpo`).
-        clip: of the policy ratio, for images and for text.
+        clip, text_clip: of the policy's ratio, for images (`flow_grpo`) and for text.
         advantage_clip: advantages are kept within this.
     """
 
@@ -216,6 +224,8 @@ class RLConfig(Run):
     less_siblings: bool = False
     std: Literal["group", "global"] = "global"
     informative: bool = False
+    min_std: float = Field(default=0.05, ge=0)
+    max_mean: float = 0.9
     beta: float = Field(default=1.0, gt=0)
     kl: float = Field(default=1e-4, ge=0)
     inner: int = Field(default=2, ge=1)
@@ -226,7 +236,6 @@ class RLConfig(Run):
     text_clip: float = Field(default=0.2, gt=0)
     advantage_clip: float = Field(default=5.0, gt=0)
     optimiser: RLOptimiser = RLOptimiser()
-    eval_samples: int = Field(default=96, ge=1)
 
     @model_validator(mode="after")
     def _siblings_share_no_policy(self) -> Self:

@@ -19,6 +19,7 @@ from training.critic_config import CriticConfig
 from training.critic_data import Rows
 from training.critic_metrics import METRICS, NotANumber, checking, logging_to
 from training.critic_model import load_model, load_processor, save
+from training.memory import ran_out
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
@@ -185,7 +186,6 @@ def _keep_settings(config: CriticConfig) -> None:
 @contextmanager
 def _one_line(config: CriticConfig) -> Iterator[None]:
     """What ends a training early as one line that says what is kept."""
-    import torch
     from safetensors import SafetensorError
 
     try:
@@ -193,10 +193,10 @@ def _one_line(config: CriticConfig) -> Iterator[None]:
     except NotANumber as error:
         mend = "it has moved no weight: lower learning_rate or raise warmup, with another out"
         raise StoppedError(f"{error}; {mend}{_kept(config)}") from error
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if any(word in str(error) for word in _UNWRITTEN):
             raise _unwritten(config) from error
-        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
+        if not ran_out(error):
             raise
         mend = "lower batch_size and raise accumulate, set image_side, or train adapters (lora)"
         raise StoppedError(f"out of memory; {mend}{_kept(config)}") from error

@@ -30,9 +30,7 @@ def drawn_edit_scores(examples: Sequence[Example], images: NDArray[np.uint8]) ->
     Raises:
         InputError: a sample that edits nothing.
     """
-    for one in examples:
-        if not one.record["references"] or one.record["references"][0]["role"] != "base":
-            raise InputError(f"sample {one.prompt.id}: {one.record['task']} is no edit; leave its task out of the data")
+    refuse_other_than_edits(examples)
     sources = [_pixels(one.prompt.images[0], images.shape[1]) for one in examples]
     targets = [_pixels(one.target, images.shape[1]) for one in examples]
     were, meant = small_oracle.read(sources), small_oracle.read(targets)
@@ -41,6 +39,17 @@ def drawn_edit_scores(examples: Sequence[Example], images: NDArray[np.uint8]) ->
         for source, image, before, after in zip(sources, images, were, meant, strict=True)
     ]
     return np.array([one[0] for one in scores]), np.array([one[1] for one in scores])
+
+
+def refuse_other_than_edits(examples: Sequence[Example]) -> None:
+    """Critics of edits compare with the first reference, which must be what is edited.
+
+    Raises:
+        InputError: a sample that edits nothing.
+    """
+    for one in examples:
+        if not one.record["references"] or one.record["references"][0]["role"] != "base":
+            raise InputError(f"sample {one.prompt.id}: {one.record['task']} is no edit; leave its task out of the data")
 
 
 def drawn_generation_scores(examples: Sequence[Example], images: NDArray[np.uint8]) -> tuple[Scores, Scores]:

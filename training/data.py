@@ -133,11 +133,16 @@ def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:
 def _taken(config: Run, split: str) -> dict[str, None]:
     """Ids of the split's samples of the tasks and with as few references as are asked for, from the indexes alone."""
     most = math.inf if config.max_references is None else config.max_references
-    found = [index.table for index in read_indexes(config.data, ("id", "split", "task", "references"))]
+    tables = [index.table for index in read_indexes(config.data, ("id", "split", "task", "references"))]
+    rows = [row for table in tables for row in table.to_pylist()]
+    there = {row["task"] for row in rows}
+    if unknown := set(config.tasks) - there:
+        raise InputError(
+            f"tasks: {config.data} has no sample of {', '.join(sorted(unknown))}; it has {', '.join(sorted(there))}"
+        )
     return {
         row["id"]: None
-        for table in found
-        for row in table.to_pylist()
+        for row in rows
         if row["split"] == split and (not config.tasks or row["task"] in config.tasks) and row["references"] <= most
     }
 

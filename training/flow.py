@@ -1,7 +1,7 @@
 """The mathematics of rectified flow and of its reinforcement, as pure functions on tensors.
 
-`x_t = (1 - t) x_0 + t ε`, velocity `v = ε - x_0`, t from 0 (data) to 1 (noise). Batches are [B, ...]; times are [B] or
-a number. What an update divides by, clips at or weighs is an argument; sources are named beside the formulas.
+`x_t = (1 - t) x_0 + t ε`, velocity `v = ε - x_0`, t from 0 (data) to 1 (noise). Batches are [B, ...], times are [B].
+What an update divides by, clips at or weighs is an argument; sources are named beside the formulas.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 def interpolate(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """x_t on the straight way from data to noise."""
+    """[B, ...] x_t on the straight way from data to noise; x0, noise: [B, ...], t: [B] in 0 to 1."""
     t = over(t, x0)
     return (1 - t) * x0 + t * noise
 

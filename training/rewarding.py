@@ -20,7 +20,7 @@ from rewards.surrogate import clip_surrogate
 from schemas.errors import InputError, StoppedError
 from training.backbone import Prompt
 from training.config import Reward
-from training.critics import drawn_edit_scores, drawn_generation_scores
+from training.critics import drawn_edit_scores, drawn_generation_scores, refuse_other_than_edits
 from training.data import Example
 from training.truth import as_bytes, out_caption
 
@@ -128,6 +128,7 @@ class ByServer:
         texts = [one.record["instruction"] for one in rollouts.examples]
         try:
             if self._kind == "cme":
+                refuse_other_than_edits(rollouts.examples)
                 found = self._client.edits([_base(one.prompt) for one in rollouts.examples], images, texts)
             elif self._kind == "qma":
                 found = self._client.generated(images, texts)
@@ -165,6 +166,4 @@ def _source(pixels: Any) -> Any:
 
 
 def _base(prompt: Prompt) -> Image.Image:
-    if not prompt.images:
-        raise InputError(f"sample {prompt.id} has no reference, and cme judges an edit of one")
     return Image.fromarray(prompt.images[0].permute(1, 2, 0).numpy())

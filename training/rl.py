@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rewards.groups import GroupStatistics, group_advantages, group_statistics, informative_samples, nft_r
-from schemas.errors import InputError
+from schemas.errors import InputError, StoppedError
 from shards.reader import Reader
 from storage import paths
 from training import flow, running
@@ -30,14 +30,17 @@ from training.processes import Processes, joined
 from training.rewarding import Rewarding, Rollouts, Surrogate, rewarding
 from training.sft import length_of
 
+_BLIND = 20
+"""Updates without any reward after which a run stops."""
+
 
 def train(config: RLConfig, say: running.Say) -> None:
     """Train, or go on from the last checkpoint; leaves checkpoints, `metrics.jsonl` and grids in `config.out`.
 
     Raises:
         InputError: no `init`, no prompts, a checkpoint of another configuration, a critic that cannot see this data.
-        StoppedError: the reward server is gone, the loss is no number, or memory did not suffice; the last checkpoint
-            is kept.
+        StoppedError: the reward server is gone, nothing had a reward for 20 updates, the loss is no number, or memory
+            did not suffice; the last checkpoint is kept.
     """
     if config.init is None and config.backbone.kind == "toy":
         raise InputError("init: is missing; the toy's RL begins with the `out` of `plumbline train sft`")
@@ -118,7 +121,7 @@ class RLRun:
         worded = [one for one in config.reward if one.kind == "clip_surrogate"]
         self.worded = rewarding(worded, config.device) if config.less_siblings and worded else None
         self.generator = torch.Generator().manual_seed(config.seed * 1009 + processes.rank)
-        self.step = 0
+        self.step = self._blind = 0
         self._say = say
 
     def train(self) -> None:
@@ -155,6 +158,7 @@ class RLRun:
         worth = rewards if self.worded is None else rewards - self._of_siblings(group, images, self.worded)
         own = self.processes.own(len(rewards))
         rewards, worth = (self.processes.gathered(torch.from_numpy(one)).numpy() for one in (rewards, worth))
+        self._refuse_blindness(rewards)
         advantages, weights, statistics = weighed(rewards, config, worth)
         shares = weights / max(weights.mean(), 1e-9)
         loss = norm = 0.0
@@ -178,6 +182,15 @@ class RLRun:
             "loss": loss,
             "grad_norm": norm,
         }
+
+    def _refuse_blindness(self, rewards: Any) -> None:
+        """Stop where no rollout has had a reward for a while: nothing is trained, and nothing would say so."""
+        self._blind = 0 if np.isfinite(rewards).any() else self._blind + 1
+        if self._blind == _BLIND:
+            raise StoppedError(
+                f"{self.config.out}: no rollout of the last {_BLIND} updates had a reward; the surrogate reads an"
+                " out_caption: take an `init` that writes one, or a reward that reads none (qma, cme)"
+            )
 
     def _of_siblings(self, group: Group, images: Tensor, reward: Rewarding) -> Any:
         """[B] what the other images of the group are worth under each rollout's own IC-CoT, on average."""
@@ -261,8 +274,9 @@ def weighed(rewards: Any, config: RLConfig, worth: Any = None) -> tuple[Any, Any
     statistics = group_statistics(worths)
     advantages = group_advantages(worths, std=config.std, clip=config.advantage_clip)
     trained = scored
-    if config.informative and (telling := informative_samples(rows) & scored).any():
-        trained = telling
+    if config.informative:
+        telling = informative_samples(rows, min_std=config.min_std, max_mean=config.max_mean) & scored
+        trained = telling if telling.any() else scored
     return np.nan_to_num(advantages).reshape(-1), trained.astype(np.float64).reshape(-1), statistics
 
 

@@ -21,6 +21,7 @@ from training.backbones.toy import ToyBackbone
 from training.backbones.words import Words
 from training.config import Run
 from training.data import Batches
+from training.memory import ran_out
 from training.optimising import Stepper
 from training.processes import Processes
 
@@ -100,10 +101,12 @@ def open_backbone(config: Run, texts: Callable[[], Iterator[str]]) -> Backbone:
         texts: what the toy's vocabulary is taken from where there is no `init`.
 
     Raises:
-        InputError: `init` is of another backbone, or weights cannot be opened.
+        InputError: `init` is of another backbone, or of other parts of the same data; weights cannot be opened.
     """
     torch.manual_seed(config.seed)
     state = None if config.init is None else checkpoint.load_init(config.init)
+    if state is not None:
+        _refuse_other_parts(config, state["config"])
     if state is not None:
         begun, now = state["config"]["backbone"], json.loads(config.backbone.model_dump_json())
         if begun != now:
@@ -115,6 +118,13 @@ def open_backbone(config: Run, texts: Callable[[], Iterator[str]]) -> Backbone:
     if state is not None:
         backbone.restore(state["best"])
     return backbone
+
+
+def _refuse_other_parts(config: Run, begun: dict[str, Any]) -> None:
+    """Other shares of the same data would show this run what that one learned by, or judge it by that."""
+    now = json.loads(config.held_out.model_dump_json())
+    if begun["data"] == config.data and begun["held_out"] != now:
+        raise InputError(f"init: {config.init} has held_out = {begun['held_out']}, not {now}; take its own")
 
 
 def _first(config: Run, state: dict[str, Any] | None, texts: Callable[[], Iterator[str]]) -> Backbone:
@@ -192,10 +202,8 @@ def one_line(out: str) -> Iterator[None]:
         yield
     except NotANumber as error:
         raise StoppedError(f"{out}: {error}; {_mend(out, 'a lower optimiser.lr')}, or look at the data") from error
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise StoppedError(f"{out}: out of memory; {_mend(out, 'a smaller batch')}") from error
-    except RuntimeError as error:
-        if "not enough memory" not in str(error):  # what the CPU's allocator says
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
             raise
         raise StoppedError(f"{out}: out of memory; {_mend(out, 'a smaller batch')}") from error
 

@@ -84,7 +84,7 @@ def sft_config(data: str, out: Path, **more: Any) -> SFTConfig:
     return SFTConfig.model_validate({**tree, **more})
 
 
-def rl_config(data: str, init: str, out: Path, **more: Any) -> RLConfig:
+def rl_config(data: str, init: str | None, out: Path, **more: Any) -> RLConfig:
     tree: dict[str, Any] = {
         "data": data,
         "init": init,

@@ -15,9 +15,11 @@ from torch import Tensor
 from schemas.errors import InputError
 from storage.configs import load
 from tests.training import tiny_models
+from tests.training.conftest import metrics, rl_config, sft_config
 from tests.training.tiny_models import pixels
 from toyworld.render import render
 from toyworld.world import Picture, Thing
+from training import checkpoint, rl, sft
 from training.backbone import Backbone, Policy, Prompt
 from training.backbones import qwen_image_edit, sd3
 from training.backbones.lora import LoRAConfig
@@ -27,6 +29,11 @@ from training.optimising import Stepper, Weights
 from training.processes import joined
 from training.rl import Group, Policies, rl_loss, rollouts, weighed
 from training.sft import sft_losses
+
+
+def quiet(line: str) -> None:
+    """Nobody listens."""
+
 
 ICCOT = "<out_caption>A blue star on grass.</out_caption><relation_1>The grass is from image_1.</relation_1>"
 STAGE_1 = SFTConfig(data="d", out="o", steps=1)
@@ -141,6 +148,46 @@ def test_updates_raise_the_reward(qwen_weights: Path) -> None:
     update = Update(qwen(qwen_weights), policy="image", algo="nft", rid=False)
     rewards = [update([example(1, 1)])[1] for _ in range(12)]
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.005, rewards
+
+
+def test_both_stages_train_by_reference_images_and_go_on(qwen_weights: Path, toy_data: str, tmp_path: Path) -> None:
+    """As `plumbline train` does it: batches from shards, evaluation, checkpoints; each stage goes on where it ended."""
+    rank = {"rank": 4}
+    backbone = {"kind": "qwen_image_edit", "weights": str(qwen_weights), "lora": rank, "text_lora": rank, **SMALL}
+    backbone |= {"reference_side": 32, "condition_side": 64, "reasoning_tokens": 12}
+    shared = {"backbone": backbone, "eval_samples": 2, "eval_steps": 2, "save": 1, "steps": 1}
+    config = sft_config(toy_data, tmp_path / "sft", batch=2, **shared)
+    sft.train(config, quiet)
+    sft.train(config.model_copy(update={"steps": 2}), quiet)
+    learned = checkpoint.load_init(config.out)
+    assert learned["step"] == 2 and all(".lora_" in name for name in learned["weights"])
+    rewarded = {"batch": 1, "group": 2, "rollout_steps": 2, "policy": "both", **shared}
+    config_rl = rl_config(toy_data, config.out, tmp_path / "rl", **rewarded)
+    rl.train(config_rl, quiet)
+    rl.train(config_rl.model_copy(update={"steps": 2}), quiet)
+    ended = checkpoint.load_init(config_rl.out)
+    assert ended["step"] == 2 and any(
+        not torch.equal(ended["weights"][name], one) for name, one in learned["weights"].items()
+    )
+    lines = metrics(config_rl.out)
+    assert [line["step"] for line in lines if "eval_truth" in line] == [0, 1, 2]
+    assert (tmp_path / "rl/grids/step-00000002.png").exists()
+
+
+def test_rl_with_qma_on_sd3(toy_data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blue(_: Any, images: Any) -> Any:  # a critic that tells images of random weights apart
+        return 1 + 4 * images[..., 2].mean((1, 2)) / 255, np.full(len(images), 3.0)
+
+    monkeypatch.setattr("training.rewarding.drawn_generation_scores", blue)
+    weights = str(tiny_models.save_sd3(tmp_path))
+    backbone = {"kind": "sd3", "weights": weights, "text_tokens": 32, "references": "ignore", **SMALL}
+    shared = {"backbone": backbone, "eval_samples": 2, "eval_steps": 2, "steps": 2, "batch": 2, "group": 3}
+    config = rl_config(toy_data, None, tmp_path / "rl", **shared)
+    rl.train(config, quiet)
+    ended = checkpoint.load_init(config.out)["weights"]
+    assert any(bool(one.any()) for name, one in ended.items() if ".lora_B." in name), "LoRA is off at first"
+    updates = [line for line in metrics(config.out) if "reward_std" in line]
+    assert len(updates) == 2 and all(line["unrewarded"] == 0 for line in updates)
 
 
 def test_the_pages_example_holds(qwen_weights: Path) -> None:

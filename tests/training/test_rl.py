@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.training.conftest import metrics, rl_config
 from training import checkpoint, flow, running
 from training.backbones.toy import ToyBackbone
 from training.config import Reward, RLConfig
-from training.data import Batches, Example, reader_of
+from training.data import Batches, Example, example, reader_of
 from training.optimising import Weights
 from training.processes import Processes, joined
 from training.rewarding import ByServer, Drawn, Rollouts, rewarding
@@ -302,18 +302,26 @@ class TestRewards:
         surrogate = rewarding([Reward(kind="clip_surrogate")])(group)
         assert np.allclose(both, 2 * one + 0.5 * surrogate)
 
-    def test_critics_of_edits_refuse_what_is_none(self, batch: list[Example], group: Rollouts) -> None:
-        edits = [one.record["references"][0]["role"] == "base" for one in batch]
-        if all(edits):
-            pytest.skip("only edits were drawn")
+    @pytest.mark.parametrize("url", [None, "http://127.0.0.1:9"])
+    def test_critics_of_edits_refuse_what_is_none(self, group: Rollouts, url: str | None) -> None:
+        one = group.examples[0]
+        references = [{**one.record["references"][0], "role": "subject"}, *one.record["references"][1:]]
+        composed = replace(one, record={**one.record, "references": references})
         with pytest.raises(InputError, match="is no edit; leave its task out"):
-            rewarding([Reward(kind="cme")])(group)
+            rewarding([Reward(kind="cme", url=url)])(replace(group, examples=[composed, *group.examples[1:]]))
 
     def test_weights_that_nobody_would_heed_are_refused(self) -> None:
         with pytest.raises(ValueError, match="give both, or neither"):
             Reward(kind="cme", w1=1.0)
         with pytest.raises(ValueError, match="a server has weights of its own"):
             Reward(kind="cme", w1=1.0, w2=0.0, url="http://127.0.0.1:9")
+        for kind in ("clip_surrogate", "execution_only"):
+            with pytest.raises(ValueError, match=f"w1 and w2: .*{kind} has one"):
+                Reward.model_validate({"kind": kind, "w1": 1.0, "w2": 0.0})
+        with pytest.raises(ValueError, match=r"weights: .* qma has none"):
+            Reward(kind="qma", weights="ViT-B-32/openai")
+        with pytest.raises(ValueError, match=r"token_env: .*; give its url"):
+            Reward(kind="qma", token_env="TOKEN")
 
     def test_a_server_is_asked_for_what_it_serves_alone(self) -> None:
         with pytest.raises(InputError, match="weighted_sum is not served"):
@@ -328,6 +336,33 @@ def test_a_server_gives_what_is_given_in_process(batch: list[Example], reward_se
     found = rewarding([Reward(kind="clip_surrogate", url=reward_server)])(group)
     assert np.allclose(found, rewarding([Reward(kind="clip_surrogate")])(group), atol=1e-3, equal_nan=True)
     assert np.isnan(found).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["cme", "qma"])
+def test_critics_by_a_server_see_the_edit_and_what_was_edited(toy_data: str, config: RLConfig, kind: str) -> None:
+    """The server's judge tells an edit from the image that it was made of; seen at a size that it can read."""
+    reader = reader_of(config, "sft", side=256, seed=0)
+    found = (example(one.sample) for one in reader.fetched(reader.rest))
+    edits = [one for one in found if one.record["references"][0]["role"] == "base"][:4]
+    targets = torch.stack([one.target for one in edits]) / 255
+    bases = torch.stack([one.prompt.images[0] for one in edits]) / 255
+    judge: dict[str, Any] = {"models": {"judge": {"provider": "offline"}}, "world": "toyworld", "ledger": False}
+    with serving(reward={"kind": kind}, **judge) as server:
+        reward = rewarding([Reward(kind=kind, url=server.url)])  # type: ignore[arg-type]
+        edited, unedited = (reward(Rollouts(edits, [""] * len(edits), images)) for images in (targets, bases))
+    assert len(edited) == len(edits) == 4 and ((edited >= 0) & (edited <= 1)).all()
+    assert edited.mean() > unedited.mean()
+
+
+def test_a_run_without_any_reward_stops(toy_data: str, sft_run: str, tmp_path: Path) -> None:
+    """A few steps of SFT teach no IC-CoT that parses, so the surrogate has no caption to look at."""
+    config = rl_config(toy_data, sft_run, tmp_path / "rl", steps=30, reward=[{"kind": "clip_surrogate"}])
+    config = config.model_copy(update={"batch": 1, "group": 2, "rollout_steps": 2, "evaluate": 30})
+    with pytest.raises(
+        StoppedError, match=r"no rollout of the last 20 updates had a reward: .*take an `init`"
+    ) as error:
+        train(config, quiet)
+    assert "\n" not in str(error.value) and checkpoint.last(config.out) is not None
 
 
 def test_a_reward_server_that_is_gone_stops_the_run_and_the_last_checkpoint_stays(

@@ -20,13 +20,15 @@ from PIL import Image
 from schemas.errors import InputError, StoppedError
 from schemas.iccot import ICCoT
 from shards.reader import Reader
+from storage.objects import StoreError
 from tests.training.conftest import ROOT, TINY, made, metrics, sft_config
 from training import checkpoint
 from training import running as running_module
 from training.backbone import Context, Prompt
 from training.data import Batches, Example, reader_of
 from training.evaluating import held_out_set
-from training.sft import chosen, free_form, length_of, train, understanding_losses
+from training.processes import Processes
+from training.sft import SFTRun, chosen, free_form, length_of, train, understanding_losses
 from training.truth import is_true, out_caption
 
 
@@ -345,6 +347,44 @@ def test_out_of_memory_is_one_line(toy_data: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("training.sft.sft_losses", no_room)
     with pytest.raises(StoppedError, match=r"out of memory; no checkpoint had been made; take a smaller batch"):
         train(sft_config(toy_data, tmp_path / "o"), quiet)
+
+
+def test_what_the_cpus_allocator_says_is_one_line_too(
+    toy_data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.sft.sft_losses", lambda *_: torch.empty(10**15))
+    with pytest.raises(StoppedError, match=r"out of memory; no checkpoint had been made; take a smaller batch"):
+        train(sft_config(toy_data, tmp_path / "o"), quiet)
+
+
+def test_a_store_that_refuses_is_no_damaged_checkpoint(sft_run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(address: str) -> bytes:
+        raise StoreError(f"{address}: access is denied")
+
+    monkeypatch.setattr("training.checkpoint.paths.read_bytes", refuses)
+    with pytest.raises(StoreError, match="access is denied"):
+        checkpoint.load_init(sft_run)
+
+
+def test_a_run_that_begins_with_another_takes_its_parts(sft_run: str, toy_data: str, tmp_path: Path) -> None:
+    config = sft_config(toy_data, tmp_path / "o", init=sft_run, held_out={"rl": 0.3, "test": 0.1})
+    refused(r"init: .* has held_out = .*'test': 0.2}, not .*'test': 0.1}; take its own", lambda: train(config, quiet))
+
+
+def test_as_many_samples_go_without_their_reasoning_as_are_asked_for(sft_run: str) -> None:
+    run = SimpleNamespace(generator=torch.Generator().manual_seed(0), config=SimpleNamespace(without_reasoning=0.1))
+    shown = list(SFTRun._shown(run, [object()] * 10_000))  # type: ignore[arg-type, list-item]
+    assert 900 < shown.count(None) < 1100
+
+
+def test_too_few_samples_for_the_processes_are_refused(toy_data: str, tmp_path: Path) -> None:
+    config = sft_config(toy_data, tmp_path / "o")
+    refused(
+        r"\d+ samples for sft do not go round among 1000 processes",
+        lambda: reader_of(config, "sft", side=16, seed=0, rank=0, world=1000),
+    )
+    with pytest.raises(InputError, match=r"batch: 4 samples do not go round among 3 processes"):
+        SFTRun(config, None, None, None, Processes(rank=0, world=3), quiet)  # type: ignore[arg-type]
 
 
 def test_a_damaged_checkpoint_is_named(sft_run: str, toy_data: str, tmp_path: Path) -> None:

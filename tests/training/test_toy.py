@@ -122,7 +122,7 @@ def test_greedy_words_from_the_cache_are_those_of_the_whole_sequence(toy: ToyBac
         assert said == toy.words.text(ids)
 
 
-def test_sampling_is_of_its_generator_and_its_density_is_that_of_encode(toy: ToyBackbone) -> None:
+def test_what_is_sampled_follows_from_the_generator_alone(toy: ToyBackbone) -> None:
     prompts = [prompt(seed=n) for n in range(6)]
     first = toy.reason(prompts, temperature=1.0, generator=seeded(3))
     assert toy.reason(prompts, temperature=1.0, generator=seeded(3)) == first

@@ -40,7 +40,7 @@ def test_sft(toy_data: str, tmp_path: Path) -> None:
 
 
 def test_rl(toy_data: str, sft_run: str, tmp_path: Path) -> None:
-    """Advantages are of all processes' rollouts, of which every process has the same share."""
+    """One of them writes, and the rollouts of both are trained on."""
     config = rl_config(toy_data, sft_run, tmp_path / "two", steps=2, batch=2, std="global")
     by_two("rl", config, tmp_path)
     lines = [line for line in metrics(config.out) if "reward" in line]
