@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -112,14 +112,21 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     """The first validation error as `key: what is wrong`, with a likely spelling for an unknown key."""
     details = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # a misspelt key explains more
     first = details[0]
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "(top level)"
+    keys, beside = _walked(model, first["loc"])
+    key = ".".join(keys) or "(top level)"
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     if first["type"] == "extra_forbidden":
-        name = str(first["loc"][-1])
-        close = difflib.get_close_matches(name, _keys_beside(model, first["loc"]), n=1)
+        close = difflib.get_close_matches(keys[-1], [name for one in beside for name in one.model_fields], n=1)
         return f"{key}: unknown key{f'; did you mean {close[0]}?' if close else '; remove it'}{more}"
     if first["type"] == "missing":
         return f"{key}: is missing; add it{more}"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        told = first["ctx"]
+        name = told["discriminator"].strip("'")
+        wrong = (
+            f"must be one of {told['expected_tags']}, not {told['tag']!r}" if "tag" in told else "is missing; add it"
+        )
+        return f"{key}.{name}: {wrong}{more}"
     if first["type"] in ("model_type", "model_attributes_type", "dataclass_type", "dict_type"):
         return f"{key}: must be a mapping of keys to values, not {first['input']!r}{more}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -129,15 +136,21 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{key}: {'must be ' + message + f', not {shown}' if wanted else message}{more}"
 
 
-def _keys_beside(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that may stand where the last part of `location` does."""
-    here = [model]
-    for part in location[:-1]:
+def _walked(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The keys of a location, without the tags that tell a union's members apart; the models that have the last one."""
+    keys: list[str] = []
+    here, beside = [model], [model]
+    for part in location:
+        members = [one for one in here if any(part in get_args(f.annotation) for f in one.model_fields.values())]
+        if part == "[key]" or (members and not any(part in one.model_fields for one in here)):
+            here = members or here
+            continue
+        keys.append(str(part))
         if isinstance(part, str):
-            here = [
-                m for one in here if part in one.model_fields for m in _models_in(one.model_fields[part].annotation)
-            ]
-    return [name for one in here for name in one.model_fields]
+            beside = here
+            fields = [one.model_fields[part].annotation for one in here if part in one.model_fields]
+            here = [found for annotation in fields for found in _models_in(annotation)]
+    return keys, beside
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

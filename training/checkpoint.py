@@ -63,7 +63,7 @@ def load(address: str) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # what damaged bytes raise is anything
         raise InputError(
-            f"{address}: is no checkpoint ({type(error).__name__}); delete it to go on from the one before"
+            f"{address}: is no checkpoint ({type(error).__name__}); delete it, and the one before is taken, if any"
         ) from error
     if not isinstance(state, dict) or not {"step", "weights", "config"} <= set(state):
         raise InputError(f"{address}: is no checkpoint of this trainer")

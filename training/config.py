@@ -240,5 +240,5 @@ class RLConfig(Run):
     @model_validator(mode="after")
     def _siblings_share_no_policy(self) -> Self:
         if self.less_siblings and self.policy != "image":
-            raise ValueError("less_siblings: goes with policy: image; what reasons would not be rewarded for its words")
+            raise ValueError("less_siblings: goes with policy: image; set it to false, or what reasons learns no words")
         return self

@@ -96,7 +96,7 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
         ids = [one for one in (taken if ids is None else ids) if one in taken]
         if not ids:
             asked = f"tasks: {', '.join(config.tasks) or 'all'}, max_references: {config.max_references or 'any'}"
-            raise InputError(f"{asked}; {data} has no such sample for {part}; take more")
+            raise InputError(f"{asked}; {data} has no such sample for {part}; name others, or make more")
     reader = Reader(
         data,
         split,
@@ -148,7 +148,17 @@ def _taken(config: Run, split: str) -> dict[str, None]:
 
 
 def _splits(data: str) -> set[str]:
-    return set(read_run(data)[1]["shards"])
+    """Of an output with reasonings.
+
+    Raises:
+        InputError: it is one of another kind.
+    """
+    run = read_run(data)[1]
+    if run["dataset"] != "realign":
+        raise InputError(
+            f"data: {data} is an output of {run['dataset']!r}, which has no reasonings; give one of `plumbline realign`"
+        )
+    return set(run["shards"])
 
 
 def _part(sample: str, shares: dict[str, float]) -> Part:

@@ -135,7 +135,7 @@ class ByServer:
             else:
                 found = self._client.captioned(images, rollouts.captions)
         except RewardServerError as error:
-            raise StoppedError(f"{self._url}: {error}; mend it and run the same command to go on") from error
+            raise StoppedError(f"the reward server: {error}; mend it and run the same command to go on") from error
         return np.asarray(found.rewards, dtype=np.float64)
 
 

@@ -57,7 +57,9 @@ def train(config: RLConfig, say: running.Say) -> None:
             say(f"{config.out}: goes on from {found[0]}")
         else:
             say(f"{config.data}: {reader.samples:,} prompts for RL; {config.batch} x {config.group} rollouts an update")
+        running.keep_settings(run)
         run.train()
+        running.finished(run, say)
 
 
 @dataclass(frozen=True)

@@ -226,8 +226,31 @@ def begin(config: Run, processes: Processes) -> tuple[str, dict[str, Any]] | Non
     if not config.resume:
         raise InputError(f"{config.out}: holds a run already ({found}); choose another `out`, or set resume: true")
     state = checkpoint.load(found)
+    if (kind := state["config"].get("kind")) != type(config).__name__:
+        raise InputError(f"{config.out}: holds a run of another kind ({kind}); choose another `out`")
     checkpoint.refuse_another(found, state["config"], settings(config, processes))
     return found, state
+
+
+def keep_settings(run: Resumable) -> None:
+    """Write `config.json`, what the run was told, before its first step: where that cannot be, nothing could be kept.
+
+    Raises:
+        InputError: `out` cannot be written.
+    """
+    out, told = run.config.out, settings(run.config, run.processes)
+    if not run.processes.first:
+        return
+    try:
+        paths.write_atomic(paths.join(out, "config.json"), (json.dumps(told, indent=1) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"out: {out} cannot be written: {error.strerror or error}") from error
+
+
+def finished(run: Resumable, say: Say) -> None:
+    """Say what there is now."""
+    if run.processes.first:
+        say(f"{run.config.out}: {run.step:,} steps are done; weights: {checkpoint.last(run.config.out)}")
 
 
 def settings(config: Run, processes: Processes) -> dict[str, Any]:

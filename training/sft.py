@@ -60,7 +60,9 @@ def train(config: SFTConfig, say: running.Say) -> None:
         else:
             parameters = sum(one.numel() for _, one in backbone.trained("both"))
             say(f"{config.data}: {reader.samples:,} samples for SFT; {parameters:,} parameters are trained")
+        running.keep_settings(run)
         run.train()
+        running.finished(run, say)
 
 
 class SFTRun:

@@ -20,6 +20,9 @@ from evaluation.bootstrap import Estimate
 
 TITLE = "Ablation: FIRM"
 BEFORE = "before RL"
+BY_GROUP = ", std: group"
+"""Ends the name of an arm whose advantages are divided by the spread of each group, as Re-Align's are; the others' are
+divided by that of the batch, as in FIRM's trainers."""
 EDIT_REWARDS: dict[str, Tree] = {
     "sum .5/.5": {"kind": "weighted_sum", "w1": 0.5, "w2": 0.5},
     "sum .6/.4": {"kind": "weighted_sum", "w1": 0.6, "w2": 0.4},
@@ -27,6 +30,7 @@ EDIT_REWARDS: dict[str, Tree] = {
     "CME .6/.4": {"kind": "cme"},
 }
 GENERATION_REWARDS: dict[str, Tree] = {
+    "QMA .4/.6, std: group": {"kind": "qma"},
     "QMA .4/.6": {"kind": "qma"},
     "legacy .5/.5": {"kind": "qma", "w1": 0.5, "w2": 0.5},
     "following only": {"kind": "qma", "w1": 1.0, "w2": 0.0},
@@ -55,7 +59,7 @@ def jobs_of(asked: Sitting, start: Job, what: str, rewards: dict[str, Tree]) -> 
             Job(
                 f"rl-{what}-{number}-{reward['kind']}-seed{seed}",
                 "rl",
-                asked.stage("rl", seed, reward=[reward]),
+                asked.stage("rl", seed, reward=[reward], std="group" if arm.endswith(BY_GROUP) else "global"),
                 start.name,
                 asks,
             )

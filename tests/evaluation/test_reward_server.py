@@ -389,7 +389,7 @@ def test_no_sample_makes_anything_but_a_refusal(sample: Any, kind: Any) -> None:
     ],
 )
 def test_a_wrong_configuration_is_one_line(settings: list[str], says: str) -> None:
-    with pytest.raises(InputError, match=r"configs/rewards\.yaml: |^--set [a-z]+=") as caught:
+    with pytest.raises(InputError, match=r"configs/rewards\.yaml: |^--set [a-z.]+=") as caught:
         load(str(ROOT / "configs" / "rewards.yaml"), settings)
     assert says in str(caught.value) and "\n" not in str(caught.value)
 

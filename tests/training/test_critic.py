@@ -68,10 +68,8 @@ def tiny(firm: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
     ensure_torchvision()
     texts = [sample.json["student_prompt"] + sample.json["student_answer"] for sample in read_samples(firm)]
-    processor = tiny_qwen.processor(texts)
     folder = str(tmp_path_factory.mktemp("tiny"))
-    tiny_qwen.model(processor).save_pretrained(folder)
-    processor.save_pretrained(folder)
+    tiny_qwen.save(folder, texts)
     return folder
 
 

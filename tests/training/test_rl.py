@@ -354,12 +354,17 @@ def test_critics_by_a_server_see_the_edit_and_what_was_edited(toy_data: str, con
     assert edited.mean() > unedited.mean()
 
 
+def test_the_out_of_another_stage_is_called_that(toy_data: str, sft_run: str) -> None:
+    with pytest.raises(InputError, match=r"holds a run of another kind \(SFTConfig\); choose another `out`"):
+        train(rl_config(toy_data, sft_run, Path(sft_run)), quiet)
+
+
 def test_a_run_without_any_reward_stops(toy_data: str, sft_run: str, tmp_path: Path) -> None:
     """A few steps of SFT teach no IC-CoT that parses, so the surrogate has no caption to look at."""
     config = rl_config(toy_data, sft_run, tmp_path / "rl", steps=30, reward=[{"kind": "clip_surrogate"}])
     config = config.model_copy(update={"batch": 1, "group": 2, "rollout_steps": 2, "evaluate": 30})
     with pytest.raises(
-        StoppedError, match=r"no rollout of the last 20 updates had a reward: .*take an `init`"
+        StoppedError, match=r"no rollout of the last 20 updates had a reward; .*take an `init`"
     ) as error:
         train(config, quiet)
     assert "\n" not in str(error.value) and checkpoint.last(config.out) is not None

@@ -70,7 +70,7 @@ def test_tasks_and_references_narrow_every_part_and_one_that_is_not_there_is_ref
         few = part_of(toy_data, part, seed=None, max_references=2)
         assert {one.id for one in few} == {one.id for one in every if len(one.json["references"]) <= 2}
         assert few.samples < len(every)
-    with pytest.raises(InputError, match="tasks: juggle"):
+    with pytest.raises(InputError, match=r"tasks: .* has no sample of juggle; it has add, "):
         train(sft_config(toy_data, tmp_path / "out", tasks=["juggle"]), quiet)
 
 
@@ -249,7 +249,10 @@ def test_data_without_reasonings_is_named(tmp_path: Path) -> None:
     }
     out = _firm(tmp_path, tree)
     config = sft_config(out, tmp_path / "o", batch=1, held_out={"rl": 0, "test": 0.3})
-    refused("has no reasonings: give `data` an output of `plumbline realign`", lambda: train(config, quiet))
+    refused(
+        "is an output of 'firm-edit', which has no reasonings; give one of `plumbline realign`",
+        lambda: train(config, quiet),
+    )
 
 
 def _firm(folder: Path, tree: dict[str, Any]) -> str:
@@ -366,6 +369,22 @@ def test_a_store_that_refuses_is_no_damaged_checkpoint(sft_run: str, monkeypatch
         checkpoint.load_init(sft_run)
 
 
+@pytest.mark.parametrize("below", ["", "/sub"])
+def test_an_out_that_cannot_be_written_is_said_before_the_first_step(toy_data: str, tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    config = sft_config(toy_data, Path(f"{tmp_path}/file{below}"))
+    refused(r"out: .*/file(/sub)? cannot be written: ", lambda: train(config, quiet))
+
+
+def test_a_run_says_where_its_weights_are_and_that_it_is_done(toy_data: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = sft_config(toy_data, tmp_path / "o", steps=1, evaluate=9, save=9, eval_samples=1)
+    train(config, said.append)
+    assert said[-1] == f"{config.out}: 1 steps are done; weights: {checkpoint.last(config.out)}"
+    train(config, said.append)
+    assert said[-2].endswith("step-00000001.pt") and said[-1].startswith(f"{config.out}: 1 steps are done")
+
+
 def test_a_run_that_begins_with_another_takes_its_parts(sft_run: str, toy_data: str, tmp_path: Path) -> None:
     config = sft_config(toy_data, tmp_path / "o", init=sft_run, held_out={"rl": 0.3, "test": 0.1})
     refused(r"init: .* has held_out = .*'test': 0.2}, not .*'test': 0.1}; take its own", lambda: train(config, quiet))
@@ -396,7 +415,7 @@ def test_a_damaged_checkpoint_is_named(sft_run: str, toy_data: str, tmp_path: Pa
     assert address is not None
     Path(address).write_bytes(Path(address).read_bytes()[:1000])
     refused(
-        r"is no checkpoint \(.*\); delete it to go on from the one before",
+        r"is no checkpoint \(.*\); delete it, and the one before is taken, if any",
         lambda: train(sft_config(toy_data, own), quiet),
     )
     Path(address).unlink()

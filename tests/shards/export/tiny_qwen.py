@@ -1,7 +1,11 @@
-"""A random Qwen3-VL of a few thousand weights with its processor, made here: nothing is downloaded."""
+"""A random Qwen3-VL of a few thousand weights with its processor, made here: nothing is downloaded.
+
+python -m tests.shards.export.tiny_qwen FOLDER
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,3 +73,17 @@ def model(processed: Any) -> Any:
         vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
     )  # fmt: skip
     return Qwen3VLForConditionalGeneration(config)
+
+
+def save(folder: str, texts: Sequence[str] = ()) -> None:
+    """Both as a transformers folder."""
+    from toyworld.torchvision_shim import ensure_torchvision
+
+    ensure_torchvision()
+    processed = processor(texts)
+    model(processed).save_pretrained(folder)
+    processed.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    save(sys.argv[1])
