@@ -133,8 +133,7 @@ class RLRun:
         held = held_out_set(config, config.backbone.side) if self.processes.first else None
         if held is not None and not held.of_drawn_world:
             _refuse_blind_critics(config)
-        if held is not None and self.step == 0:
-            self._evaluate(held, metrics)
+        self._evaluate_if_due(held, metrics)
         clock, batches = running.Clock(), iter(self.batches)
         while self.step < config.steps:
             with clock.waiting():
@@ -146,10 +145,9 @@ class RLRun:
             if last or self.step % config.log == 0:
                 metrics.write(self.step, **figures, **clock.figures())
             with clock.stopped():
-                if held is not None and (last or self.step % config.evaluate == 0):
-                    self._evaluate(held, metrics)
                 if last or self.step % config.save == 0:
                     self._save()
+                self._evaluate_if_due(held, metrics)
 
     def update(self, batch: list[Example]) -> dict[str, float]:
         """One update: roll out, reward, advantages, gradient steps."""
@@ -200,6 +198,11 @@ class RLRun:
         rows = images.reshape(-1, size, *images.shape[1:])
         turned = (rows.roll(by, 1).flatten(0, 1) for by in range(1, size))
         return np.mean([reward(Rollouts(group.examples, group.reasonings, one)) for one in turned], axis=0)
+
+    def _evaluate_if_due(self, held: HeldOutSet | None, metrics: running.Metrics) -> None:
+        due = self.step == self.config.steps or self.step % self.config.evaluate == 0
+        if held is not None and due and metrics.lacks_evaluation(self.step):
+            self._evaluate(held, metrics)
 
     def _evaluate(self, held: HeldOutSet, metrics: running.Metrics) -> None:
         clip = Surrogate("toy") if held.drawn else None

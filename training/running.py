@@ -43,6 +43,10 @@ class Metrics:
             kept = paths.read_bytes(self._address).decode().splitlines()
             self._lines = [line for line in kept if json.loads(line)["step"] <= step]
 
+    def lacks_evaluation(self, step: int) -> bool:
+        """Whether there is none of this step: a run may have been killed in the middle of it."""
+        return not any(found["step"] == step and "pixel_mse" in found for found in map(json.loads, self._lines))
+
     def write(self, step: int, **figures: Any) -> None:
         """Add a line, and say it; NaN and infinity become null."""
         if not self._writes:

@@ -98,6 +98,7 @@ class SFTRun:
         metrics = running.Metrics(config.out, self.step, self._say, writes=self.processes.first)
         clock, batches = running.Clock(), iter(self.batches)
         understood = iter(self.understood) if self.understood is not None else None
+        self._evaluate_if_due(metrics)
         while self.step < config.steps:
             with clock.waiting():
                 epoch, batch = next(batches)
@@ -131,10 +132,9 @@ class SFTRun:
                     **clock.figures(),
                 )
             with clock.stopped():
-                if self.processes.first and (last or self.step % config.evaluate == 0):
-                    self._evaluate(metrics)
                 if last or self.step % config.save == 0:
                     self._save()
+                self._evaluate_if_due(metrics)
 
     def _shown(self, batch: list[Example]) -> Iterator[Example | None]:
         """The batch, with None for a sample that is shown without its reasoning."""
@@ -144,6 +144,11 @@ class SFTRun:
     @cached_property
     def _held_out(self) -> HeldOutSet:
         return held_out_set(self.config, self.config.backbone.side)
+
+    def _evaluate_if_due(self, metrics: running.Metrics) -> None:
+        due = self.step == self.config.steps or (self.step and self.step % self.config.evaluate == 0)
+        if self.processes.first and due and metrics.lacks_evaluation(self.step):
+            self._evaluate(metrics)
 
     def _evaluate(self, metrics: running.Metrics) -> None:
         held = self._held_out

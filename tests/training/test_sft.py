@@ -369,6 +369,22 @@ def test_a_store_that_refuses_is_no_damaged_checkpoint(sft_run: str, monkeypatch
         checkpoint.load_init(sft_run)
 
 
+def test_what_is_killed_in_an_evaluation_has_kept_its_steps_and_evaluates_again(
+    toy_data: str, sft_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    config = sft_config(toy_data, tmp_path / "o")
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr("training.sft.evaluate", killed)
+        train(config, quiet)
+    assert checkpoint.load_init(config.out)["step"] == 2
+    train(config, quiet)
+    assert [line["step"] for line in metrics(config.out) if "pixel_mse" in line] == [2, 4]
+    assert same(weights(config.out), weights(sft_run))
+
+
 @pytest.mark.parametrize("below", ["", "/sub"])
 def test_an_out_that_cannot_be_written_is_said_before_the_first_step(toy_data: str, tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("in the way")
