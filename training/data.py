@@ -154,9 +154,9 @@ def _splits(data: str) -> set[str]:
         InputError: it is one of another kind.
     """
     run = read_run(data)[1]
-    if run["dataset"] != "realign":
+    if (dataset := run.get("dataset")) != "realign":
         raise InputError(
-            f"data: {data} is an output of {run['dataset']!r}, which has no reasonings; give one of `plumbline realign`"
+            f"data: {data} is an output of {dataset!r}, which has no reasonings; give one of `plumbline realign`"
         )
     return set(run["shards"])
 

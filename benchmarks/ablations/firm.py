@@ -20,20 +20,24 @@ from evaluation.bootstrap import Estimate
 
 TITLE = "Ablation: FIRM"
 BEFORE = "before RL"
-BY_GROUP = ", std: group"
-"""Ends the name of an arm whose advantages are divided by the spread of each group, as Re-Align's are; the others' are
-divided by that of the batch, as in FIRM's trainers."""
+
+
+def rewarded(kind: str, std: str = "global", **weights: float) -> Tree:
+    """What an arm changes: the reward, and whose spread advantages are divided by: the batch's, as in FIRM's trainers."""
+    return {"reward": [{"kind": kind, **weights}], "std": std}
+
+
 EDIT_REWARDS: dict[str, Tree] = {
-    "sum .5/.5": {"kind": "weighted_sum", "w1": 0.5, "w2": 0.5},
-    "sum .6/.4": {"kind": "weighted_sum", "w1": 0.6, "w2": 0.4},
-    "execution only": {"kind": "execution_only"},
-    "CME .6/.4": {"kind": "cme"},
+    "sum .5/.5": rewarded("weighted_sum", w1=0.5, w2=0.5),
+    "sum .6/.4": rewarded("weighted_sum", w1=0.6, w2=0.4),
+    "execution only": rewarded("execution_only"),
+    "CME .6/.4": rewarded("cme"),
 }
 GENERATION_REWARDS: dict[str, Tree] = {
-    "QMA .4/.6, std: group": {"kind": "qma"},
-    "QMA .4/.6": {"kind": "qma"},
-    "legacy .5/.5": {"kind": "qma", "w1": 0.5, "w2": 0.5},
-    "following only": {"kind": "qma", "w1": 1.0, "w2": 0.0},
+    "QMA .4/.6, std: group": rewarded("qma", std="group"),
+    "QMA .4/.6": rewarded("qma"),
+    "legacy .5/.5": rewarded("qma", w1=0.5, w2=0.5),
+    "following only": rewarded("qma", w1=1.0, w2=0.0),
 }
 EDIT_FIGURES = {
     "execution": "true execution, 1 to 5",
@@ -54,12 +58,12 @@ def jobs_of(asked: Sitting, start: Job, what: str, rewards: dict[str, Tree]) -> 
     """The measured SFT, and per reward an RL of each seed."""
     asks = {what: True}
     found = {BEFORE: [Job(f"{what}-before", "measure", asked.stage("rl", 0), start.name, asks)]}
-    for number, (arm, reward) in enumerate(rewards.items()):
+    for number, (arm, changes) in enumerate(rewards.items()):
         found[arm] = [
             Job(
-                f"rl-{what}-{number}-{reward['kind']}-seed{seed}",
+                f"rl-{what}-{number}-{changes['reward'][0]['kind']}-seed{seed}",
                 "rl",
-                asked.stage("rl", seed, reward=[reward], std="group" if arm.endswith(BY_GROUP) else "global"),
+                asked.stage("rl", seed, **changes),
                 start.name,
                 asks,
             )
