@@ -23,7 +23,7 @@ BEFORE = "before RL"
 
 
 def rewarded(kind: str, std: str = "global", **weights: float) -> Tree:
-    """What an arm changes: the reward, and whose spread advantages are divided by: the batch's, as in FIRM's trainers."""
+    """What an arm changes: the reward, and whose spread divides advantages (the batch's, in FIRM's trainers)."""
     return {"reward": [{"kind": kind, **weights}], "std": std}
 
 
