@@ -66,7 +66,8 @@ class Run(Strict):
     """What every training run is told.
 
     Attributes:
-        data: an output folder of `plumbline realign`, local or in a bucket.
+        data: an output folder of `plumbline realign`, local or in a bucket; for RL also one of `firm-gen` (its prompts)
+            or `firm-edit` (its edits as they were asked for).
         out: where checkpoints, metrics and pictures go.
         init: a finished run whose weights this one begins with.
         steps: optimiser steps (SFT) or updates (RL).
@@ -191,6 +192,7 @@ class RLConfig(Run):
     Attributes:
         algo: `nft` (DiffusionNFT) or `flow_grpo`.
         policy: what is trained: what draws, what reasons, or both.
+        reasons: an IC-CoT is sampled before anything is drawn; else the prompt alone is drawn from, as FIRM does.
         rid: reasoning-induced diversity: each rollout samples an IC-CoT of its own; else a group shares one.
         group: rollouts of a prompt.
         temperature: of the IC-CoTs.
@@ -216,6 +218,7 @@ class RLConfig(Run):
 
     algo: Literal["nft", "flow_grpo"] = "nft"
     policy: Policy = "image"
+    reasons: bool = True
     rid: bool = True
     group: int = Field(default=10, ge=2)
     temperature: float = Field(default=1.0, gt=0)
@@ -236,6 +239,12 @@ class RLConfig(Run):
     text_clip: float = Field(default=0.2, gt=0)
     advantage_clip: float = Field(default=5.0, gt=0)
     optimiser: RLOptimiser = RLOptimiser()
+
+    @model_validator(mode="after")
+    def _silence_is_not_rewarded(self) -> Self:
+        if not self.reasons and (self.policy != "image" or any(one.kind == "clip_surrogate" for one in self.reward)):
+            raise ValueError("reasons: false goes with policy: image and with critics; nothing else has words to go by")
+        return self
 
     @model_validator(mode="after")
     def _siblings_share_no_policy(self) -> Self:

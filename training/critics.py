@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from toyworld import small_edits, small_oracle
-from training.data import Example
+from training.examples import Example, targets_of
 
 Scores = NDArray[np.float64]
 _NOISE = 0.06
@@ -32,7 +32,7 @@ def drawn_edit_scores(examples: Sequence[Example], images: NDArray[np.uint8]) ->
     """
     refuse_other_than_edits(examples)
     sources = [_pixels(one.prompt.images[0], images.shape[1]) for one in examples]
-    targets = [_pixels(one.target, images.shape[1]) for one in examples]
+    targets = [_pixels(target, images.shape[1]) for target in targets_of(examples)]
     were, meant = small_oracle.read(sources), small_oracle.read(targets)
     scores = [
         small_edits.edit_scores(source, image, before, after)
@@ -54,7 +54,7 @@ def refuse_other_than_edits(examples: Sequence[Example]) -> None:
 
 def drawn_generation_scores(examples: Sequence[Example], images: NDArray[np.uint8]) -> tuple[Scores, Scores]:
     """([B] Instruction Following, [B] quality): 1 + 4 times the share that is as meant; and how free of noise it is."""
-    meant = small_oracle.read([_pixels(one.target, images.shape[1]) for one in examples])
+    meant = small_oracle.read([_pixels(target, images.shape[1]) for target in targets_of(examples)])
     following = [1 + 4 * one["truth"] for one in small_oracle.attributes(list(images), meant)]
     return np.array(following), np.array([_quality(image) for image in images])
 

@@ -1,69 +1,26 @@
-"""Samples of an output as training examples: which part of the data each stage sees, and batches with a position."""
+"""Which samples of an output each stage sees, and batches of them with a position."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from schemas.errors import InputError
-from shards.fetching import Sample
 from shards.indexes import read_indexes
 from shards.loading import Loader
 from shards.manifest import read_run
 from shards.places import places_of
 from shards.reader import Reader
-from training.backbone import Prompt
 from training.config import Run
+from training.examples import Example, example, told
 
 Part = Literal["sft", "rl", "test"]
 BUCKETS = 8
 """Batches that are drawn at once and sorted by length, so that little of a batch is padding."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One sample.
-
-    Attributes:
-        reasonings: every IC-CoT of the sample, whole.
-        target: uint8 [3, H, W].
-        record: the sample's JSON.
-    """
-
-    prompt: Prompt
-    reasonings: tuple[str, ...]
-    target: Tensor
-    record: dict[str, Any]
-
-
-def example(sample: Sample) -> Example:
-    """A decoded sample of a Re-Align output as an example.
-
-    Raises:
-        InputError: it has no reasoning: it is of another dataset.
-    """
-    record = _told(sample)
-    images = tuple(_tensor(sample.images[f"image_{number + 1}"]) for number in range(len(record["references"])))
-    texts = tuple(one["text"] for one in record["reasonings"])
-    return Example(Prompt(sample.id, record["prompt"], images), texts, _tensor(sample.images["target"]), record)
-
-
-def _told(sample: Sample) -> dict[str, Any]:
-    """The JSON of a sample that holds reasonings, or an InputError."""
-    if not sample.json.get("reasonings"):
-        raise InputError(f"sample {sample.id} has no reasonings: give `data` an output of `plumbline realign`")
-    return sample.json
-
-
-def _tensor(image: Any) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, rank: int = 0, world: int = 1) -> Reader:
@@ -71,16 +28,21 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
 
     SFT reads the `train` split, RL the split `rl` and evaluation the split `test`. Where the output has no such split,
     its samples are those of `train` whose id's hash falls into the share that is held out; SFT never reads them.
+    Of FIRM's outputs RL reads each prompt, or each edit as it was asked for, once.
 
     Args:
         side: images are decoded within it; None: without images.
 
     Raises:
-        InputError: no shards, or no sample in this part, of these tasks or with so few references; fewer samples than
-            processes.
+        InputError: no shards, or no sample in this part, of these tasks or with so few references; labels, for SFT;
+            fewer samples than processes.
     """
     data = config.data
-    splits = _splits(data)
+    dataset, splits = _run_of(data)
+    if part == "sft" and dataset != "realign":
+        raise InputError(
+            f"data: {data} is an output of {dataset!r}, which has no reasonings; give one of `plumbline realign`"
+        )
     split = {"sft": "train", "rl": "rl", "test": "test"}[part]
     ids = None
     shares = {name: getattr(config.held_out, name) for name in ("rl", "test") if name not in splits}
@@ -91,12 +53,13 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
         ids = [one for one in every if _part(one, shares) == part]
         if not ids:
             raise InputError(f"{data}: no sample for {part}: {len(every)} in all; make more, or raise held_out.{part}")
-    if config.tasks or config.max_references is not None:
-        taken = _taken(config, split)
+    taken = _taken(config, split) if dataset == "realign" else _asked_once(config, split, dataset)
+    if taken is not None:
         ids = [one for one in (taken if ids is None else ids) if one in taken]
         if not ids:
-            asked = f"tasks: {', '.join(config.tasks) or 'all'}, max_references: {config.max_references or 'any'}"
-            raise InputError(f"{asked}; {data} has no such sample for {part}; name others, or make more")
+            asked = f"tasks: {', '.join(config.tasks) or 'all'}, max_references: {config.max_references or 'any'}; "
+            asked = asked if dataset == "realign" else ""
+            raise InputError(f"{asked}{data} has no such sample for {part}; name others, or make more")
     reader = Reader(
         data,
         split,
@@ -124,17 +87,19 @@ def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:
     reader = reader_of(of_all_tasks(config), "sft", side=None, seed=None)
     for found in reader.fetched(reader.rest[:most]):
         if reader.accepted(found):
-            record = _told(found.sample)
+            record = told(found.sample)
             yield record["prompt"]
             yield from (one["text"] for one in record["reasonings"])
             yield from (one["caption"] for one in record["references"])
 
 
-def _taken(config: Run, split: str) -> dict[str, None]:
-    """Ids of the split's samples of the tasks and with as few references as are asked for, from the indexes alone."""
+def _taken(config: Run, split: str) -> dict[str, None] | None:
+    """Ids of the split's samples of the tasks and with as few references as are asked for, from the indexes alone;
+    None: all."""
+    if not config.tasks and config.max_references is None:
+        return None
     most = math.inf if config.max_references is None else config.max_references
-    tables = [index.table for index in read_indexes(config.data, ("id", "split", "task", "references"))]
-    rows = [row for table in tables for row in table.to_pylist()]
+    rows = _rows(config.data, "task", "references")
     there = {row["task"] for row in rows}
     if unknown := set(config.tasks) - there:
         raise InputError(
@@ -147,18 +112,39 @@ def _taken(config: Run, split: str) -> dict[str, None]:
     }
 
 
-def _splits(data: str) -> set[str]:
-    """Of an output with reasonings.
+def _asked_once(config: Run, split: str, dataset: str) -> dict[str, None]:
+    """Ids of one row for each prompt of `firm-gen`, or for each pair of `firm-edit` with its own instruction."""
+    if config.tasks or config.max_references is not None:
+        raise InputError(
+            f"tasks, max_references: {config.data} is an output of {dataset!r}, which has neither; unset them"
+        )
+    if dataset == "firm-gen":
+        rows = {row["instruction"]: row["id"] for row in _rows(config.data, "instruction") if row["split"] == split}
+    else:
+        found = _rows(config.data, "pair_id", "rewrite")
+        rows = {row["pair_id"]: row["id"] for row in found if row["split"] == split and not row["rewrite"]}
+    return dict.fromkeys(rows.values())
+
+
+def _rows(data: str, *columns: str) -> list[dict[str, Any]]:
+    """Of every sample: `id`, `split` and these columns, from the indexes."""
+    tables = [index.table for index in read_indexes(data, ("id", "split", *columns))]
+    return [row for table in tables for row in table.to_pylist()]
+
+
+def _run_of(data: str) -> tuple[str, set[str]]:
+    """The dataset that an output is of, and its splits.
 
     Raises:
-        InputError: it is one of another kind.
+        InputError: one that no stage reads.
     """
     run = read_run(data)[1]
-    if (dataset := run.get("dataset")) != "realign":
+    dataset = run.get("dataset")
+    if dataset not in ("realign", "firm-edit", "firm-gen"):
         raise InputError(
-            f"data: {data} is an output of {dataset!r}, which has no reasonings; give one of `plumbline realign`"
+            f"data: {data} is an output of {dataset!r}, which no stage reads; give one of `plumbline realign`"
         )
-    return set(run["shards"])
+    return dataset, set(run["shards"])
 
 
 def _part(sample: str, shares: dict[str, float]) -> Part:

@@ -19,7 +19,8 @@ from toyworld.world import Picture
 from training import flow
 from training.backbone import Backbone
 from training.config import Run
-from training.data import Example, example, reader_of
+from training.data import reader_of
+from training.examples import Example, example, targets_of
 from training.rewarding import Rewarding, Rollouts, Surrogate
 from training.truth import as_bytes, is_true, out_caption, shown, truths
 
@@ -32,8 +33,9 @@ class HeldOutSet:
     """Samples that no stage trains on.
 
     Attributes:
-        shown: what each target shows, read at its full size; None outside the drawn world, and where the target is
-            not what the sample's own reasonings tell (the drawn world's painter errs in a share of its targets).
+        shown: what each target shows, read at its full size; None outside the drawn world, where there is no target,
+            and where it is not what the sample's own reasonings tell (the drawn world's painter errs in a share of its
+            targets).
         of_drawn_world: whether any target is.
     """
 
@@ -58,6 +60,8 @@ def held_out_set(config: Run, side: int) -> HeldOutSet:
     found = [example(one.sample) for one in reader.fetched(numbers) if reader.accepted(one)]
     if not found:
         raise InputError(f"{config.data}: no sample to evaluate")
+    if any(one.target is None for one in found):
+        return HeldOutSet(tuple(found), (None,) * len(found), False)
     split = reader.split
     whole = Reader(config.data, split, form="numpy", images=["target"], ids=[one.prompt.id for one in found])
     targets = {one.id: torch.from_numpy(one.images["target"]).permute(2, 0, 1) for one in whole}
@@ -120,9 +124,10 @@ def evaluate(
         figures["eval_reward"] = float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
         figures["eval_unrewarded"] = float(np.isnan(found).mean())
         each["reward"] = found.tolist()
-    targets = backbone.decode(backbone.latents([one.target for one in held.examples])).cpu()
-    each["pixel_mse"] = (images - targets).square().mean((1, 2, 3)).tolist()
-    figures["pixel_mse"] = float(np.mean(each["pixel_mse"]))
+    if all(one.target is not None for one in held.examples):
+        targets = backbone.decode(backbone.latents(targets_of(held.examples))).cpu()
+        each["pixel_mse"] = (images - targets).square().mean((1, 2, 3)).tolist()
+        figures["pixel_mse"] = float(np.mean(each["pixel_mse"]))
     return Evaluated(figures, each, reasonings, images)
 
 
@@ -151,15 +156,16 @@ def drawn(
 
 
 def write_grid(address: str, held: HeldOutSet, images: Tensor, scale: int = 2) -> None:
-    """A PNG of the first samples, one a column: the references, the target, and what was drawn."""
+    """A PNG of the first samples, one a column: the references, the target where there is one, and what was drawn."""
     examples = held.examples[:_CELLS]
     side = images.shape[-1]
     rows = max(len(one.prompt.images) for one in examples) + 2
     sheet = np.full((rows * (side + 2), len(examples) * (side + 2), 3), 255, dtype=np.uint8)
     for column, one in enumerate(examples):
-        cells = [_cell(image, side) for image in one.prompt.images]
-        cells += [np.full((side, side, 3), 235, np.uint8)] * (rows - 2 - len(cells))
-        cells += [_cell(one.target, side), as_bytes(images[column : column + 1])[0]]
+        given = [_cell(image, side) for image in one.prompt.images]
+        below = [_cell(image, side) for image in (one.target,) if image is not None]
+        below.append(as_bytes(images[column : column + 1])[0])
+        cells = [*given, *[np.full((side, side, 3), 235, np.uint8)] * (rows - len(given) - len(below)), *below]
         for row, cell in enumerate(cells):
             sheet[row * (side + 2) : row * (side + 2) + side, column * (side + 2) : column * (side + 2) + side] = cell
     image = Image.fromarray(sheet)

@@ -21,7 +21,7 @@ from schemas.errors import InputError, StoppedError
 from training.backbone import Prompt
 from training.config import Reward
 from training.critics import drawn_edit_scores, drawn_generation_scores, refuse_other_than_edits
-from training.data import Example
+from training.examples import Example
 from training.truth import as_bytes, out_caption
 
 Scores = NDArray[np.float64]

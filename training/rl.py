@@ -23,8 +23,9 @@ from storage import paths
 from training import flow, running
 from training.backbone import Backbone, Context, Prompt
 from training.config import RLConfig
-from training.data import Batches, Example, reader_of
+from training.data import Batches, reader_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
+from training.examples import Example
 from training.optimising import Stepper, Weights
 from training.processes import Processes, joined
 from training.rewarding import Rewarding, Rollouts, Surrogate, rewarding
@@ -207,7 +208,9 @@ class RLRun:
     def _evaluate(self, held: HeldOutSet, metrics: running.Metrics) -> None:
         clip = Surrogate("toy") if held.drawn else None
         with self.average.in_model():
-            found = evaluate(self.backbone, held, self.config, reward=self.reward, clip=clip)
+            found = evaluate(
+                self.backbone, held, self.config, reward=self.reward, clip=clip, reasons=self.config.reasons
+            )
         metrics.write(self.step, **found.figures, each=found.each)
         write_grid(paths.join(self.config.out, f"grids/step-{self.step:08d}.png"), held, found.images)
 
@@ -234,11 +237,13 @@ def _refuse_blind_critics(config: RLConfig) -> None:
 
 @torch.no_grad()
 def rollouts(policies: Policies, batch: list[Example], config: RLConfig, generator: torch.Generator) -> Group:
-    """`group` rollouts of each sample: an IC-CoT, sampled, and an image drawn from it."""
+    """`group` rollouts of each sample: an IC-CoT, sampled where `config.reasons`, and an image drawn from it."""
     backbone = policies.backbone
     examples = [one for one in batch for _ in range(config.group)]
     prompts = [one.prompt for one in examples]
-    if config.rid:
+    if not config.reasons:
+        reasonings = [""] * len(prompts)
+    elif config.rid:
         reasonings = backbone.reason(prompts, temperature=config.temperature, generator=generator)
     else:
         shared = backbone.reason([one.prompt for one in batch], temperature=config.temperature, generator=generator)

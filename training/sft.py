@@ -23,8 +23,9 @@ from storage import paths
 from training import flow, running
 from training.backbone import Backbone, Context, Prompt
 from training.config import SFTConfig
-from training.data import Batches, Example, of_all_tasks, reader_of, texts_of
+from training.data import Batches, of_all_tasks, reader_of, texts_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
+from training.examples import Example, targets_of
 from training.optimising import Stepper, Weights
 from training.processes import Processes, joined
 from training.rewarding import Surrogate
@@ -179,7 +180,7 @@ def sft_losses(
 ) -> tuple[Tensor, Tensor]:
     """(L_cot, L_img) of a batch; L_cot is 0 where the backbone trains no text or nothing is said."""
     context = backbone.encode([one.prompt for one in batch], reasonings)
-    x0 = backbone.latents([one.target for one in batch])
+    x0 = backbone.latents(targets_of(batch))
     t = TIMES[config.times](len(batch), generator, shift=config.shift).to(x0.device)
     noise = torch.randn(x0.shape, generator=generator).to(x0.device)
     velocity = backbone.velocity(flow.interpolate(x0, noise, t), t, context)
@@ -244,5 +245,5 @@ def free_form(text: str, references: int) -> str:
 
 def length_of(one: Example) -> int:
     """Roughly what a sample costs: words of prompt and longest reasoning, and its references."""
-    words = one.prompt.text.count(" ") + max(text.count(" ") for text in one.reasonings)
+    words = one.prompt.text.count(" ") + max((text.count(" ") for text in one.reasonings), default=0)
     return words + 16 * len(one.prompt.images)

@@ -14,6 +14,7 @@ from training.config import Run
 from training.critics import drawn_generation_scores
 from training.data import reader_of, texts_of
 from training.evaluating import HeldOutSet, drawn, evaluate, held_out_set
+from training.examples import targets_of
 from training.rewarding import Surrogate
 from training.truth import as_bytes, is_true, out_caption, shown
 
@@ -72,7 +73,7 @@ def generation(backbone: Backbone, config: Run) -> Each:
     _, images = drawn(backbone, examples, steps=config.eval_steps, shift=config.shift)
     pixels = as_bytes(images)
     truths = [one["truth"] for one in small_oracle.attributes(list(pixels), pictures)]
-    targets = backbone.decode(backbone.latents([one.target for one in examples])).cpu()
+    targets = backbone.decode(backbone.latents(targets_of(examples))).cpu()
     return {
         "following": [1 + 4 * one for one in truths],
         "quality": drawn_generation_scores(examples, pixels)[1].tolist(),

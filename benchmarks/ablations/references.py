@@ -12,7 +12,8 @@ from shards.indexes import read_indexes
 from shards.reader import Reader
 from training import running
 from training.config import Run, SFTConfig
-from training.data import Example, example, texts_of
+from training.data import texts_of
+from training.examples import Example, example
 from training.optimising import Stepper
 from training.processes import Processes
 from training.sft import chosen, sft_losses

@@ -13,8 +13,8 @@ from benchmarks.ablations import measuring
 from tests.training.conftest import sft_config
 from training.backbone import Context, Policy, Prompt
 from training.config import SFTConfig
-from training.data import Example
 from training.evaluating import held_out_set
+from training.examples import Example, targets_of
 
 SIDE = 64
 
@@ -70,7 +70,8 @@ def examples(config: SFTConfig) -> tuple[Example, ...]:
 
 
 def drawer(examples: Sequence[Example], *, edits: bool) -> Known:
-    images = {one.prompt.id: one.target if edits else one.prompt.images[0] for one in examples}
+    shown = targets_of(examples) if edits else [one.prompt.images[0] for one in examples]
+    images = {one.prompt.id: image for one, image in zip(examples, shown, strict=True)}
     return Known(images, {one.prompt.id: one.reasonings for one in examples})
 
 

@@ -24,7 +24,7 @@ from training.backbone import Backbone, Policy, Prompt
 from training.backbones import qwen_image_edit, sd3
 from training.backbones.lora import LoRAConfig
 from training.config import Optimiser, RLConfig, RLOptimiser, SFTConfig
-from training.data import Example
+from training.examples import Example
 from training.optimising import Stepper, Weights
 from training.processes import joined
 from training.rl import Group, Policies, rl_loss, rollouts, weighed
@@ -200,11 +200,18 @@ def test_the_pages_example_holds(qwen_weights: Path) -> None:
     exec(compile(block.replace(name, tiny), str(page), "exec"), {})
 
 
-@pytest.mark.parametrize("name", ["train-qwen-image-edit.yaml", "train-qwen-image-edit-rl.yaml"])
-def test_the_shipped_configurations_are_what_the_trainer_takes(name: str) -> None:
-    kind: Any = RLConfig if name.endswith("-rl.yaml") else SFTConfig
-    path = str(Path(__file__).resolve().parents[2] / "configs" / name)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("train-qwen-image-edit", SFTConfig),
+        ("train-qwen-image-edit-rl", RLConfig),
+        ("train-qwen-image-edit-cme", RLConfig),
+        ("train-sd3-rl", RLConfig),
+    ],
+)
+def test_the_shipped_configurations_are_what_the_trainer_takes(name: str, kind: Any) -> None:
+    path = str(Path(__file__).resolve().parents[2] / "configs" / f"{name}.yaml")
     backbone = load(kind, path, ["backbone.weights=folder"]).backbone
-    assert isinstance(backbone, qwen_image_edit.QwenImageEditConfig) and backbone.weights == "folder"
+    assert isinstance(backbone, (qwen_image_edit.QwenImageEditConfig, sd3.SD3Config)) and backbone.weights == "folder"
     with pytest.raises(InputError, match=r"backbone.*wdith"):
         load(kind, path, ["backbone.wdith=64"])

@@ -18,7 +18,8 @@ from tests.training.conftest import metrics, rl_config
 from training import checkpoint, flow, running
 from training.backbones.toy import ToyBackbone
 from training.config import Reward, RLConfig
-from training.data import Batches, Example, example, reader_of
+from training.data import Batches, reader_of
+from training.examples import Example, example, targets_of
 from training.optimising import Weights
 from training.processes import Processes, joined
 from training.rewarding import ByServer, Drawn, Rollouts, rewarding
@@ -283,7 +284,7 @@ def test_rl_begins_somewhere(toy_data: str, sft_run: str, tmp_path: Path) -> Non
 class TestRewards:
     @pytest.fixture
     def group(self, batch: list[Example]) -> Rollouts:
-        images = torch.stack([one.target for one in batch]).float() / 255
+        images = torch.stack(targets_of(batch)).float() / 255
         return Rollouts(batch, [one.reasonings[0] for one in batch], images)
 
     def test_the_surrogate_takes_each_rollouts_own_caption(self, group: Rollouts) -> None:
@@ -331,7 +332,7 @@ class TestRewards:
 
 
 def test_a_server_gives_what_is_given_in_process(batch: list[Example], reward_server: str) -> None:
-    images = torch.stack([one.target for one in batch]).float() / 255
+    images = torch.stack(targets_of(batch)).float() / 255
     group = Rollouts(batch, [batch[0].reasonings[0], "nothing that parses <"], images)
     found = rewarding([Reward(kind="clip_surrogate", url=reward_server)])(group)
     assert np.allclose(found, rewarding([Reward(kind="clip_surrogate")])(group), atol=1e-3, equal_nan=True)
@@ -344,7 +345,7 @@ def test_critics_by_a_server_see_the_edit_and_what_was_edited(toy_data: str, con
     reader = reader_of(config, "sft", side=256, seed=0)
     found = (example(one.sample) for one in reader.fetched(reader.rest))
     edits = [one for one in found if one.record["references"][0]["role"] == "base"][:4]
-    targets = torch.stack([one.target for one in edits]) / 255
+    targets = torch.stack(targets_of(edits)) / 255
     bases = torch.stack([one.prompt.images[0] for one in edits]) / 255
     judge: dict[str, Any] = {"models": {"judge": {"provider": "offline"}}, "world": "toyworld", "ledger": False}
     with serving(reward={"kind": kind}, **judge) as server:

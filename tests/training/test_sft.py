@@ -25,8 +25,9 @@ from tests.training.conftest import ROOT, TINY, made, metrics, sft_config
 from training import checkpoint
 from training import running as running_module
 from training.backbone import Context, Prompt
-from training.data import Batches, Example, reader_of
+from training.data import Batches, reader_of
 from training.evaluating import held_out_set
+from training.examples import Example
 from training.processes import Processes
 from training.sft import SFTRun, chosen, free_form, length_of, train, understanding_losses
 from training.truth import is_true, out_caption
@@ -237,35 +238,6 @@ def test_bad_data_is_one_line(toy_data: str, tmp_path: Path) -> None:
     everything = {"rl": 0.5, "test": 0.4999999}
     refused("no sample for sft", lambda: train(sft_config(toy_data, tmp_path / "o", held_out=everything), quiet))
     assert not (tmp_path / "o").exists()
-
-
-def test_data_without_reasonings_is_named(tmp_path: Path) -> None:
-    offline = {"provider": "offline"}
-    tree = {
-        "dataset": "firm-edit",
-        "pairs": "toyworld",
-        "samples": 6,
-        "models": {"describer": offline, "judge": offline},
-    }
-    out = _firm(tmp_path, tree)
-    config = sft_config(out, tmp_path / "o", batch=1, held_out={"rl": 0, "test": 0.3})
-    refused(
-        "is an output of 'firm-edit', which has no reasonings; give one of `plumbline realign`",
-        lambda: train(config, quiet),
-    )
-
-
-def _firm(folder: Path, tree: dict[str, Any]) -> str:
-    import json
-
-    from cli.making import make
-    from pipelines.config import load
-    from pipelines.shares import Share
-
-    path = folder / "firm.yaml"
-    path.write_text(json.dumps({**tree, "ledger": str(folder / "ledger")}))
-    make(load(str(path), []), str(path), str(folder / "out"), Share(), 1, None, [], [])
-    return str(folder / "out")
 
 
 def test_a_checkpoint_of_another_configuration_is_named_and_kept(sft_run: str, toy_data: str) -> None:
