@@ -1,24 +1,19 @@
-"""Which samples of an output each stage sees, and batches of them with a position."""
+"""Samples of an output as batches of examples, with an exact position."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from schemas.errors import InputError
-from shards.indexes import read_indexes
 from shards.loading import Loader
-from shards.manifest import read_run
-from shards.places import places_of
 from shards.reader import Reader
 from training.config import Run
-from training.examples import Example, example, told
+from training.examples import IMAGES, Example, example, told
+from training.parts import Part, dataset_of, part_of
 
-Part = Literal["sft", "rl", "test"]
 BUCKETS = 8
 """Batches that are drawn at once and sorted by length, so that little of a batch is padding."""
 
@@ -26,9 +21,7 @@ BUCKETS = 8
 def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, rank: int = 0, world: int = 1) -> Reader:
     """The samples of one stage that the configuration takes.
 
-    SFT reads the `train` split, RL the split `rl` and evaluation the split `test`. Where the output has no such split,
-    its samples are those of `train` whose id's hash falls into the share that is held out; SFT never reads them.
-    Of FIRM's outputs RL reads each prompt, or each edit as it was asked for, once.
+    See `training.parts` for which these are.
 
     Args:
         side: images are decoded within it; None: without images.
@@ -37,34 +30,13 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
         InputError: no shards, or no sample in this part, of these tasks or with so few references; labels, for SFT;
             fewer samples than processes.
     """
-    data = config.data
-    dataset, splits = _run_of(data)
-    if part == "sft" and dataset != "realign":
-        raise InputError(
-            f"data: {data} is an output of {dataset!r}, which has no reasonings; give one of `plumbline realign`"
-        )
-    split = {"sft": "train", "rl": "rl", "test": "test"}[part]
-    ids = None
-    shares = {name: getattr(config.held_out, name) for name in ("rl", "test") if name not in splits}
-    if split not in splits or (part == "sft" and any(shares.values())):
-        split = "train"
-        places = places_of(data, split)
-        every = [places.id(number) for number in range(len(places))]
-        ids = [one for one in every if _part(one, shares) == part]
-        if not ids:
-            raise InputError(f"{data}: no sample for {part}: {len(every)} in all; make more, or raise held_out.{part}")
-    taken = _taken(config, split) if dataset == "realign" else _asked_once(config, split, dataset)
-    if taken is not None:
-        ids = [one for one in (taken if ids is None else ids) if one in taken]
-        if not ids:
-            asked = f"tasks: {', '.join(config.tasks) or 'all'}, max_references: {config.max_references or 'any'}; "
-            asked = asked if dataset == "realign" else ""
-            raise InputError(f"{asked}{data} has no such sample for {part}; name others, or make more")
+    split, ids = part_of(config, part)
     reader = Reader(
-        data,
+        config.data,
         split,
         form="numpy",
         side=side,
+        images=IMAGES[dataset_of(config.data)],
         ids=ids,
         seed=seed,
         rank=rank,
@@ -72,7 +44,7 @@ def reader_of(config: Run, part: Part, *, side: int | None, seed: int | None, ra
         even="drop" if world > 1 else "no",
     )
     if not len(reader):
-        raise InputError(f"{data}: {reader.samples} samples for {part} do not go round among {world} processes")
+        raise InputError(f"{config.data}: {reader.samples} samples for {part} do not go round among {world} processes")
     return reader
 
 
@@ -91,68 +63,6 @@ def texts_of(config: Run, most: int = 50_000) -> Iterator[str]:
             yield record["prompt"]
             yield from (one["text"] for one in record["reasonings"])
             yield from (one["caption"] for one in record["references"])
-
-
-def _taken(config: Run, split: str) -> dict[str, None] | None:
-    """Ids of the split's samples of the tasks and with as few references as are asked for, from the indexes alone;
-    None: all."""
-    if not config.tasks and config.max_references is None:
-        return None
-    most = math.inf if config.max_references is None else config.max_references
-    rows = _rows(config.data, "task", "references")
-    there = {row["task"] for row in rows}
-    if unknown := set(config.tasks) - there:
-        raise InputError(
-            f"tasks: {config.data} has no sample of {', '.join(sorted(unknown))}; it has {', '.join(sorted(there))}"
-        )
-    return {
-        row["id"]: None
-        for row in rows
-        if row["split"] == split and (not config.tasks or row["task"] in config.tasks) and row["references"] <= most
-    }
-
-
-def _asked_once(config: Run, split: str, dataset: str) -> dict[str, None]:
-    """Ids of one row for each prompt of `firm-gen`, or for each pair of `firm-edit` with its own instruction."""
-    if config.tasks or config.max_references is not None:
-        raise InputError(
-            f"tasks, max_references: {config.data} is an output of {dataset!r}, which has neither; unset them"
-        )
-    if dataset == "firm-gen":
-        rows = {row["instruction"]: row["id"] for row in _rows(config.data, "instruction") if row["split"] == split}
-    else:
-        found = _rows(config.data, "pair_id", "rewrite")
-        rows = {row["pair_id"]: row["id"] for row in found if row["split"] == split and not row["rewrite"]}
-    return dict.fromkeys(rows.values())
-
-
-def _rows(data: str, *columns: str) -> list[dict[str, Any]]:
-    """Of every sample: `id`, `split` and these columns, from the indexes."""
-    tables = [index.table for index in read_indexes(data, ("id", "split", *columns))]
-    return [row for table in tables for row in table.to_pylist()]
-
-
-def _run_of(data: str) -> tuple[str, set[str]]:
-    """The dataset that an output is of, and its splits.
-
-    Raises:
-        InputError: one that no stage reads.
-    """
-    run = read_run(data)[1]
-    dataset = run.get("dataset")
-    if dataset not in ("realign", "firm-edit", "firm-gen"):
-        raise InputError(
-            f"data: {data} is an output of {dataset!r}, which no stage reads; give one of `plumbline realign`"
-        )
-    return dataset, set(run["shards"])
-
-
-def _part(sample: str, shares: dict[str, float]) -> Part:
-    """Which stage a sample of `train` belongs to, by its id alone."""
-    place = int.from_bytes(hashlib.sha256(sample.encode()).digest()[:8], "big") / 2**64
-    if place < shares.get("test", 0.0):
-        return "test"
-    return "rl" if place < shares.get("test", 0.0) + shares.get("rl", 0.0) else "sft"
 
 
 class Batches:

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from schemas.errors import InputError
+from schemas.mentions import PLACEHOLDER
 from shards.fetching import Sample
 from training.backbone import Prompt
+
+IMAGES: dict[str, tuple[str, ...] | None] = {"realign": None, "firm-edit": ("image_1",), "firm-gen": ()}
+"""The images that an example is made of, by dataset; None: all."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def example(sample: Sample) -> Example:
     """A decoded sample as an example: of `plumbline realign` with its answers; of FIRM, its prompt or edit alone.
 
     Raises:
-        InputError: it is of another dataset.
+        InputError: it has neither reasonings nor what a label is of.
     """
     record = sample.json
     if "prompt_id" in record:
@@ -74,8 +78,9 @@ def targets_of(examples: Sequence[Example]) -> list[Tensor]:
 
 
 def _asked(sample: Sample, instruction: str, task: str, *images: Tensor) -> Example:
-    """A label's prompt without its answers; the edited image, where there is one, is the base."""
-    text = " ".join([*(f"<image_{number}>" for number, _ in enumerate(images, 1)), instruction])
+    """A label's prompt without its answers; the source of an edit is the base. Its text places no images of its own."""
+    plain = PLACEHOLDER.sub(r"(image \1)", instruction)
+    text = " ".join([*(f"<image_{number}>" for number, _ in enumerate(images, 1)), plain])
     references = [{"role": "base"} for _ in images]
     record = {"task": task, "instruction": instruction, "references": references}
     return Example(Prompt(sample.id, text, images), (), None, record)

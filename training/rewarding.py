@@ -72,6 +72,22 @@ def rewarding(rewards: Sequence[Reward], device: str = "auto") -> Rewarding:
     return summed
 
 
+def refuse_unjudgeable(rewards: Sequence[Reward], dataset: str, data: str) -> None:
+    """Refuse critics that have nothing to see in this data.
+
+    Raises:
+        InputError: critics of edits, and prompts; critics that read the target, and labels, which have none.
+    """
+    for one in rewards:
+        if dataset == "firm-gen" and one.kind in ("cme", "weighted_sum", "execution_only"):
+            raise InputError(f"reward.kind: {one.kind} judges edits, and {data} holds prompts (firm-gen); take qma")
+        if dataset != "realign" and one.kind != "clip_surrogate" and one.url is None:
+            raise InputError(
+                f"reward.kind: {one.kind} without a url reads targets, and {data} ({dataset}) has none; begin"
+                " `plumbline serve rewards` and give its url"
+            )
+
+
 def _one(reward: Reward, device: str) -> Rewarding:
     if reward.kind == "clip_surrogate" and reward.url is None:
         return Surrogate(reward.weights, device)

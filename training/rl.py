@@ -1,7 +1,7 @@
 """Stage 2, reinforcement learning: reasoning-guided alignment by groups of rollouts (arXiv 2601.05124).
 
-For each prompt a group of rollouts: each samples an IC-CoT (its own under reasoning-induced diversity, or one for the
-group) and draws an image from it; the reward compares the image with *that rollout's own* out_caption, or is a
+For each prompt a group of rollouts: each samples an IC-CoT (its own under reasoning-induced diversity, one for the
+group, or none) and draws an image from it; the reward compares the image with *that rollout's own* out_caption, or is a
 critic's; advantages within the group weigh the update. `nft` contrasts re-noised rollouts (DiffusionNFT, FIRM's
 algorithm), `flow_grpo` clips the ratio of SDE steps (Re-Align's). Both are in `training.flow`.
 """
@@ -27,8 +27,9 @@ from training.data import Batches, reader_of
 from training.evaluating import HeldOutSet, evaluate, held_out_set, write_grid
 from training.examples import Example
 from training.optimising import Stepper, Weights
+from training.parts import dataset_of
 from training.processes import Processes, joined
-from training.rewarding import Rewarding, Rollouts, Surrogate, rewarding
+from training.rewarding import Rewarding, Rollouts, Surrogate, refuse_unjudgeable, rewarding
 from training.sft import length_of
 
 _BLIND = 20
@@ -50,6 +51,8 @@ def train(config: RLConfig, say: running.Say) -> None:
         reader = reader_of(
             config, "rl", side=config.backbone.side, seed=config.seed, rank=processes.rank, world=processes.world
         )
+        reader_of(config, "test", side=None, seed=None)  # or it is said now
+        refuse_unjudgeable(config.reward, dataset_of(config.data), config.data)
         found = running.begin(config, processes)
         backbone = running.open_backbone(config, lambda: iter(()))
         run = RLRun(config, backbone, reader, processes, say)

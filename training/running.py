@@ -45,7 +45,8 @@ class Metrics:
 
     def lacks_evaluation(self, step: int) -> bool:
         """Whether there is none of this step: a run may have been killed in the middle of it."""
-        return not any(found["step"] == step and "pixel_mse" in found for found in map(json.loads, self._lines))
+        marks = {"pixel_mse", "eval_reward"}  # a run on labels has no target, SFT may have no reward
+        return not any(found["step"] == step and marks & found.keys() for found in map(json.loads, self._lines))
 
     def write(self, step: int, **figures: Any) -> None:
         """Add a line, and say it; NaN and infinity become null."""

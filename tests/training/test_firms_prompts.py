@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cli.making import make
 from pipelines.config import load as load_run
 from pipelines.shares import Share
 from schemas.errors import InputError
+from shards.reader import Reader
 from tests.servers.reward_server import serving
 from tests.training import tiny_models
 from tests.training.conftest import metrics, rl_config, sft_config
-from training import checkpoint, rl, sft
+from training import checkpoint, parts, rl, sft
 from training.config import RLConfig
 from training.data import reader_of
 from training.examples import Example, example, targets_of
@@ -76,18 +81,12 @@ def test_each_is_asked_once_and_evaluated_or_trained_on(
 
 def test_an_edit_is_asked_as_it_was_and_not_as_it_was_rewritten(edits: str, tmp_path: Path) -> None:
     config = rl_config(edits, None, tmp_path, held_out={"rl": 0.9, "test": 0.1})
-    rows = {one.id: one.json for one in _samples(edits)}
+    rows = {one.id: one.json for one in Reader(edits, form="bytes")}
     for one in [*read(config, "rl"), *read(config, "test")]:
         row = rows[one.prompt.id]
         assert one.record["instruction"] == row["original_instruction"] == row["instruction"]
         assert one.prompt.text == f"<image_1> {row['instruction']}" and len(one.prompt.images) == 1
         assert one.record["references"] == [{"role": "base"}]
-
-
-def _samples(data: str) -> list[Any]:
-    from shards.reader import Reader
-
-    return list(Reader(data, form="bytes"))
 
 
 def test_sd3_is_trained_on_prompts_by_qma(prompts: str, tmp_path: Path) -> None:
@@ -122,6 +121,9 @@ def test_edits_are_trained_on_by_cme_and_go_on(edits: str, sft_run: str, tmp_pat
         rl.train(config.model_copy(update={"steps": 2}), quiet)
         whole = config.model_copy(update={"steps": 2, "out": str(tmp_path / "whole")})
         rl.train(whole, quiet)
+        written = metrics(whole.out)
+        rl.train(whole, quiet)
+    assert metrics(whole.out) == written, "nothing is evaluated twice"
     one, other = (checkpoint.load_init(run.out)["weights"] for run in (config, whole))
     assert all(torch.equal(one[name], other[name]) for name in one)
     updates = [line for line in metrics(config.out) if "reward_std" in line]
@@ -145,9 +147,74 @@ def test_labels_have_no_tasks_to_choose_from(
         rl.train(rl_config(prompts, sft_run, tmp_path / "rl", **choice), quiet)
 
 
-def test_labels_need_a_critic_that_sees(prompts: str, sft_run: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="qma without a url reads the drawn world alone"):
-        rl.train(rl_config(prompts, sft_run, tmp_path / "rl"), quiet)
+@pytest.mark.parametrize(
+    ("reward", "line"),
+    [
+        ({"kind": "qma"}, r"qma without a url reads targets, and .* \(firm-gen\) has none; begin `plumbline serve"),
+        (
+            {"kind": "cme", "url": "http://127.0.0.1:9"},
+            r"cme judges edits, and .* holds prompts \(firm-gen\); take qma",
+        ),
+    ],
+)
+def test_labels_need_a_critic_that_sees(
+    reward: dict[str, Any], line: str, prompts: str, sft_run: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=line):
+        rl.train(rl_config(prompts, sft_run, tmp_path / "rl", reward=[reward]), quiet)
+    assert not (tmp_path / "rl").exists()
+
+
+def test_an_instruction_places_no_images(edits: str) -> None:
+    one = next(iter(Reader(edits, form="numpy")))
+    record = {**one.json, "instruction": "Swap <image_1> and <image_2>."}
+    assert example(replace(one, json=record)).prompt.text == "<image_1> Swap (image 1) and (image 2)."
+
+
+@pytest.mark.parametrize("dataset", ["firm-gen", "firm-edit"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_counts_as_the_same_is_in_one_part_whatever_its_rows(dataset: str, data: st.DataObject) -> None:
+    """Rows of one request have ids of their own, texts that differ in case and space, and may be left out."""
+    ids = st.text("0123456789abcdef", min_size=8, max_size=8)
+    row = st.fixed_dictionaries(
+        {"id": ids, "what": st.integers(0, 9), "loud": st.booleans(), "rewrite": st.sampled_from(["", "opposite"])}
+    )
+    told = data.draw(st.lists(row, min_size=30, max_size=60, unique_by=lambda one: one["id"]))
+    rows = [_row(dataset, **one) for one in told]
+    some = [one for one in rows if data.draw(st.booleans())]
+    whole, less = (_parts_of(dataset, each) for each in (rows, some))
+    assert not whole["rl"].keys() & whole["test"].keys()
+    assert not less["rl"].keys() & whole["test"].keys(), "a selection holds out what the whole holds out"
+    asked = {one["what"] for one in rows if dataset == "firm-gen" or not one["rewrite"]}
+    assert whole["rl"].keys() | whole["test"].keys() == asked
+    assert all(len(found) == 1 for part in whole.values() for found in part.values())
+
+
+def _row(dataset: str, *, id: str, what: int, loud: bool, rewrite: str) -> dict[str, Any]:
+    text = f"Thing  {what}" if loud else f"thing {what}"
+    row = {"id": id, "what": what, "split": "train", "instruction": text, "subjects": [f"thing {what}", id]}
+    return row if dataset == "firm-gen" else {**row, "subjects": [f"digest-{what}", id], "rewrite": rewrite}
+
+
+def _parts_of(dataset: str, rows: list[dict[str, Any]]) -> dict[str, dict[int, list[str]]]:
+    """Ids of each request, by part."""
+    config = RLConfig(data="labels", out="o", steps=1, held_out={"test": 0.5})  # type: ignore[arg-type]
+    which: dict[str, dict[int, list[str]]] = {}
+    with (
+        mock.patch.object(parts, "_rows", lambda *_: rows),
+        mock.patch.object(parts, "read_run", lambda _: ("", {"dataset": dataset, "shards": {"train": 1}})),
+    ):
+        for part in ("rl", "test"):
+            which[part] = {}
+            try:
+                _, ids = parts.part_of(config, part)  # type: ignore[arg-type]
+            except InputError:
+                continue  # too few
+            for one in rows:
+                if one["id"] in (ids or ()):
+                    which[part].setdefault(one["what"], []).append(one["id"])
+    return which
 
 
 @pytest.mark.parametrize("change", [{"reward": [{"kind": "clip_surrogate"}]}, {"policy": "both"}])

@@ -132,12 +132,15 @@ class QwenImageEdit:
             InputError: a prompt whose placeholders are not its images, or whose images are too many for the weights.
         """
         seen = self._seen(prompts)
-        rows = []
+        keys = [(id(one), reasoning) for one, reasoning in zip(seen, reasonings, strict=True)]
+        distinct = dict(zip(keys, seen, strict=True))  # rollouts that say the same share theirs
+        encoded: dict[tuple[int, str], _Encoded] = {}
         with torch.no_grad(), lora.disabled(self.pipeline.text_encoder):
-            for one, reasoning in zip(seen, reasonings, strict=True):
-                text = "\n".join(filter(None, [_conditioning(one.found), plain(reasoning)]))
+            for key, one in distinct.items():
+                text = "\n".join(filter(None, [_conditioning(one.found), plain(key[1])]))
                 embedding, _ = self.pipeline.encode_prompt(prompt=[text], image=one.condition or None)
-                rows.append(_Encoded(embedding[0], one))
+                encoded[key] = _Encoded(embedding[0], one)
+        rows = [encoded[key] for key in keys]
         if self.config.text_lora is None:
             return Context(tuple(rows))
         checkpoints = self.config.gradient_checkpointing

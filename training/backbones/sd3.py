@@ -89,11 +89,13 @@ class SD3:
             "\n".join(filter(None, [self._text(prompt), reasoning]))
             for prompt, reasoning in zip(prompts, reasonings, strict=True)
         ]
+        distinct = list(dict.fromkeys(texts))  # the rollouts of a group share theirs
         with torch.no_grad():
             embedding, _, pooled, _ = self.pipeline.encode_prompt(
-                texts, None, None, do_classifier_free_guidance=False, max_sequence_length=self.config.text_tokens
+                distinct, None, None, do_classifier_free_guidance=False, max_sequence_length=self.config.text_tokens
             )
-        return Context((embedding.to(self.dtype), pooled.to(self.dtype)))
+        rows = [distinct.index(text) for text in texts]
+        return Context((embedding[rows].to(self.dtype), pooled[rows].to(self.dtype)))
 
     def velocity(self, x: Tensor, t: Tensor, context: Context) -> Tensor:
         """See `Backbone.velocity`."""
