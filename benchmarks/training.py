@@ -62,7 +62,8 @@ def main(given: Sequence[str] | None = None) -> list[Row]:
         "small: 146 tokens (32 of two references, 50 of text, 64 of the image). RL there: rollouts of 7 flow steps, 2"
         " gradient steps, without `less_siblings`; its reasonings, cut short, have no caption, so images are scored by"
         " the toy CLIP against one and the same",
-        "as shipped: SFT learns as many lessons beside each batch; RL draws in 4 flow steps, asks `less_siblings`",
+        "as shipped: SFT learns 64 lessons (captions, IC-CoTs) beside each batch of 32; RL draws in 4 flow steps, asks"
+        " `less_siblings`",
     ]
     print(record(TITLE, "python -m benchmarks.training --data d --init sft", rows, notes))
     return rows

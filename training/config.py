@@ -132,6 +132,7 @@ class SFTConfig(Run):
             captions of references that are shown alone, and of IC-CoTs, in turn. BAGEL is trained on understanding
             data besides, too; from captions it learns to see what prompts leave unsaid, and few samples are learned by
             heart.
+        lessons: samples of that second batch, of all processes together; none: as many as `batch`.
         ce_weight, mse_weight: of the two losses; 1 and 1 in BAGEL (Re-Align does not say).
     """
 
@@ -141,6 +142,7 @@ class SFTConfig(Run):
     times: Times = "logit_normal"
     snr_gamma: float | None = Field(default=None, gt=0)
     understand: float = Field(default=0.0, ge=0)
+    lessons: int | None = Field(default=None, ge=1)
     ce_weight: float = Field(default=1.0, ge=0)
     mse_weight: float = Field(default=1.0, ge=0)
     optimiser: Optimiser = Optimiser()

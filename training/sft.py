@@ -79,12 +79,14 @@ class SFTRun:
         say: running.Say,
     ) -> None:
         self.config, self.backbone, self.processes = config, backbone, processes
-        if config.batch % processes.world:
-            raise InputError(f"batch: {config.batch} samples do not go round among {processes.world} processes")
-        size = config.batch // processes.world
+        lessons = config.batch if config.lessons is None else config.lessons
+        for name, size in (("batch", config.batch), ("lessons", lessons)):
+            if size % processes.world:
+                raise InputError(f"{name}: {size} samples do not go round among {processes.world} processes")
         kept: dict[str, Any] = {"workers": config.workers, "keep": config.keep_decoded}
-        self.batches = Batches(reader, size, length_of, **kept)
-        self.understood = Batches(understood, size, length_of, **kept) if understood is not None else None
+        self.batches = Batches(reader, config.batch // processes.world, length_of, **kept)
+        each = lessons // processes.world
+        self.understood = Batches(understood, each, length_of, **kept) if understood is not None else None
         named = list(backbone.trained("both"))
         self.stepper = Stepper(named, config.optimiser, config.steps)
         self.average = Weights(named)

@@ -185,7 +185,13 @@ def test_a_run_learns_and_leaves_metrics_checkpoints_and_grids(toy_data: str, tm
 def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, tmp_path: Path, keep: bool) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     # One task is trained on and all are described: two positions in the data, of which each is kept.
-    more: dict[str, Any] = {"batch": 4, "tasks": ["scene", "add", "replace"], "understand": 1.0, "keep_decoded": keep}
+    more: dict[str, Any] = {
+        "batch": 4,
+        "tasks": ["scene", "add", "replace"],
+        "understand": 1.0,
+        "lessons": 6,
+        "keep_decoded": keep,
+    }
     train(sft_config(toy_data, whole, steps=8, save=4, evaluate=8, **more), quiet)
 
     def stops(line: str) -> None:
