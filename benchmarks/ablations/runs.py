@@ -111,6 +111,8 @@ def sitting(prog: str, given: Sequence[str] | None, seeds: int, **flags: Tree) -
     for tree in (sft, rl):
         tree.pop("out")
         tree.update(data=told.data, threads=1, save=min(tree["save"], tree["steps"]))
+        # A run that is cut short is not to end while its rate still rises.
+        tree["optimiser"]["warmup"] = min(tree["optimiser"]["warmup"], tree["steps"] // 6)
         for one in told.set:
             _set(tree, one)
     make_data(told.data, 8000)

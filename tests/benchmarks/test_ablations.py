@@ -133,6 +133,8 @@ def test_only_a_whole_sitting_writes_where_it_is_committed(tmp_path: Path, monke
     assert reporting.plot_path(whole, "realign") == runs.ROOT / "docs" / "ablation-realign.png"
     shipped = yaml.safe_load((runs.ROOT / "configs" / "train-toy-rl.yaml").read_text())
     assert quick.rl["steps"] < whole.rl["steps"] == shipped["steps"] and results.RESULTS.exists()
+    assert quick.rl["optimiser"]["warmup"] == quick.rl["steps"] // 6, "or it would end while its rate still rises"
+    assert whole.rl["optimiser"] == shipped["optimiser"]
 
 
 @pytest.mark.soak
