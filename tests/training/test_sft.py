@@ -22,7 +22,7 @@ from schemas.iccot import ICCoT
 from shards.reader import Reader
 from storage.objects import StoreError
 from tests.training.conftest import ROOT, TINY, made, metrics, sft_config
-from training import checkpoint
+from training import checkpoint, sft
 from training import running as running_module
 from training.backbone import Context, Prompt
 from training.data import Batches, reader_of
@@ -204,6 +204,19 @@ def test_a_run_that_goes_on_has_the_weights_of_an_unbroken_one(toy_data: str, tm
     train(sft_config(toy_data, broken, steps=8, save=4, evaluate=8, **more), quiet)
     assert same(weights(broken), weights(whole))
     assert [line["step"] for line in metrics(broken)] == [line["step"] for line in metrics(whole)]
+
+
+def test_lessons_are_as_many_as_are_asked_for(toy_data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(backbone: Any, batch: list[Example], *more: Any) -> Any:
+        sizes.append(len(batch))
+        return understanding_losses(backbone, batch, *more)
+
+    monkeypatch.setattr(sft, "understanding_losses", counted)
+    for out, more in (("six", {"lessons": 6}), ("as-many", {})):
+        train(sft_config(toy_data, tmp_path / out, steps=1, evaluate=9, understand=1.0, **more), quiet)
+    assert sizes == [6, 4]
 
 
 def command(config: Path, *settings_: str) -> list[str]:
